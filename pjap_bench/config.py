@@ -1,0 +1,126 @@
+"""The configuration: paper.yaml holds every default, a scale's overlay names what it changes, a schema checks the result."""
+
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+import jsonschema
+
+from pjap_bench import files
+from pjap_bench.errors import BenchError
+
+ROOT = Path(__file__).parent.parent
+FOLDER = ROOT / "workflow" / "config"
+SCHEMAS = ROOT / "workflow" / "schemas"
+CARDS = ROOT / "datasets"
+
+#: from the smallest to the largest; a claim names the smallest that can show it
+SCALES = ("smoke", "quick", "laptop", "paper")
+
+
+def load(scale: str, overrides: dict[str, Any] | None = None) -> dict[str, Any]:
+    """The complete, checked configuration of a scale.
+
+    Args:
+        scale: one of `SCALES`.
+        overrides: what the user changes on top (Snakemake's --config and --configfile).
+
+    Raises:
+        BenchError: unknown scale; unknown key or impossible value, naming the key and the file.
+    """
+    if scale not in SCALES:
+        raise BenchError(f"unknown scale '{scale}'", where="scale", do=f"use one of: {', '.join(SCALES)}")
+    base = FOLDER / "paper.yaml"
+    configuration = _mapping(base)
+    # Each layer is checked as it comes on top, so that an error names the file that brought it.
+    _check(configuration, base)
+    if scale != "paper":
+        overlay = FOLDER / f"{scale}.yaml"
+        configuration = merge(configuration, _mapping(overlay))
+        _check(configuration, overlay)
+    if overrides:
+        configuration = merge(configuration, overrides)
+        _check(configuration, "--config")
+    return configuration
+
+
+def merge(base: Any, overlay: Any) -> Any:
+    """`overlay` on top of `base`: mappings merge key by key, anything else is replaced."""
+    if not (isinstance(base, dict) and isinstance(overlay, dict)):
+        return overlay
+    return base | {key: merge(base[key], value) if key in base else value for key, value in overlay.items()}
+
+
+def validate(value: Any, schema: str, where: object) -> None:
+    """Checks plain data against workflow/schemas/SCHEMA.schema.json.
+
+    Raises:
+        BenchError: the first violation, naming the key and `where`.
+    """
+    checker = jsonschema.Draft202012Validator(files.read_json(SCHEMAS / f"{schema}.schema.json"))
+    error = jsonschema.exceptions.best_match(checker.iter_errors(value))
+    if error is None:
+        return
+    key = ".".join(str(part) for part in error.absolute_path)
+    if error.validator == "additionalProperties":
+        unknown = sorted(set(error.instance) - set(error.schema.get("properties", {})))
+        key = ".".join(filter(None, [key, unknown[0]])) if unknown else key
+        known = ", ".join(sorted(error.schema.get("properties", {})))
+        raise BenchError(f"unknown key '{key}'", where=where, do=f"remove it or use one of: {known}")
+    raise BenchError(f"key '{key or '(top level)'}': {_short(error.message)}", where=where, do="correct the value")
+
+
+def experiment_seeds(experiment: dict[str, Any]) -> list[int]:
+    """The seeds of an experiment: 0, 1, ... as many as it asks for."""
+    return list(range(experiment["seeds"]))
+
+
+def training_settings(configuration: dict[str, Any], dataset: str, arm: str) -> dict[str, Any]:
+    """What a run's result depends on: the preset, under the scale's training keys, under the arm's own."""
+    training = dict(configuration["training"])
+    preset = configuration["presets"][training["preset"]]
+    chosen = configuration["arms"][arm]
+    return (
+        preset
+        | training
+        | chosen.get("settings", {})
+        | {
+            "algorithm": chosen["algorithm"],
+            "sampler": chosen["sampler"],
+            "updates": configuration["experiments"][dataset]["updates"],
+        }
+    )
+
+
+def _check(configuration: dict, where: object) -> None:
+    """The schema, and what it cannot see: names that must exist, numbers that must divide."""
+    validate(configuration, "config", where)
+
+    def known(key: str, what: str, name: str, names: Iterable[str]) -> None:
+        if name not in names:
+            raise BenchError(f"key '{key}': unknown {what} '{name}'", where=where, do=f"use one of: {', '.join(sorted(names))}")
+
+    cards = {path.stem for path in CARDS.glob("*.yaml")}
+    for dataset, experiment in configuration["experiments"].items():
+        known(f"experiments.{dataset}", "dataset", dataset, cards)
+        for arm in experiment["arms"]:
+            known(f"experiments.{dataset}.arms", "arm", arm, configuration["arms"])
+    training, jobs = configuration["training"], configuration["jobs"]
+    known("training.preset", "preset", training["preset"], configuration["presets"])
+    for key, value in (
+        ("training.evaluation.every", training["evaluation"]["every"]),
+        ("jobs.checkpoint_every", jobs["checkpoint_every"]),
+    ):
+        if value % training["log_every"]:
+            raise BenchError(f"key '{key}': {value} is not a multiple of training.log_every", where=where, do="correct the value")
+
+
+def _mapping(path: Path) -> dict:
+    value = files.read_yaml(path)
+    if not isinstance(value, dict):
+        raise BenchError("not a mapping of keys to values", where=path, do="correct the file")
+    return value
+
+
+def _short(message: str, limit: int = 200) -> str:
+    return message if len(message) <= limit else message[:limit] + " ..."

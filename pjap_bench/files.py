@@ -1,0 +1,125 @@
+"""Files: written beside and renamed, read safely, identified by their sha256."""
+
+import contextlib
+import hashlib
+import json
+import os
+import shutil
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from pjap_bench.errors import BenchError
+
+
+@contextlib.contextmanager
+def written_beside(target: str | Path) -> Iterator[Path]:
+    """Gives a temporary path beside `target`; renames it to `target` only when the block ends well.
+
+    A reader therefore sees the old file or the whole new one. After an error nothing is left.
+
+    Raises:
+        BenchError: the file system refused (full disk, no permission), naming the target.
+    """
+    target = Path(target)
+    try:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        # The suffix stays, since writers (matplotlib, h5py) look at it.
+        descriptor, name = tempfile.mkstemp(prefix=f".{target.stem}.", suffix=target.suffix, dir=target.parent)
+        os.close(descriptor)
+    except OSError as error:
+        raise _refused(target, error) from error
+    temporary = Path(name)
+    try:
+        yield temporary
+        with open(temporary, "rb+") as file:
+            os.fsync(file.fileno())
+        temporary.chmod(0o666 & ~_umask())
+        os.replace(temporary, target)
+    except OSError as error:
+        raise _refused(target, error) from error
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def write_text(target: str | Path, text: str) -> None:
+    """Writes `text` (UTF-8) to `target`, whole or not at all."""
+    with written_beside(target) as temporary:
+        temporary.write_text(text, encoding="utf-8")
+
+
+def write_json(target: str | Path, value: Any) -> None:
+    """Writes JSON that any reader accepts: sorted keys, no NaN (use None for a missing number)."""
+    write_text(target, json.dumps(value, indent=2, sort_keys=True, allow_nan=False) + "\n")
+
+
+def read_json(path: str | Path) -> Any:
+    """Reads JSON.
+
+    Raises:
+        BenchError: missing file or not JSON.
+    """
+    try:
+        return json.loads(_read(path))
+    except (json.JSONDecodeError, UnicodeDecodeError) as error:
+        raise BenchError(f"not valid JSON ({error})", where=path, do="delete it and run the step that writes it") from error
+
+
+def read_yaml(path: str | Path) -> Any:
+    """Reads YAML with the safe loader.
+
+    Raises:
+        BenchError: missing file or not YAML.
+    """
+    try:
+        return yaml.safe_load(_read(path))
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        reason = " ".join(str(error).split())
+        raise BenchError(f"not valid YAML ({reason})", where=path, do="correct the file") from error
+
+
+def sha256(path: str | Path) -> str:
+    """The file's sha256 as 64 hex digits.
+
+    Raises:
+        BenchError: the file cannot be read.
+    """
+    try:
+        with open(path, "rb") as file:
+            return hashlib.file_digest(file, "sha256").hexdigest()
+    except OSError as error:
+        raise BenchError(f"cannot be read ({error.strerror})", where=path, do="check the path") from error
+
+
+def sha256_of_json(value: Any) -> str:
+    """A digest of plain data, the same whatever the order of keys."""
+    return hashlib.sha256(json.dumps(value, sort_keys=True).encode()).hexdigest()
+
+
+def free_bytes(path: str | Path) -> int:
+    """Bytes free on the file system that would hold `path`."""
+    folder = Path(path).absolute()
+    while not folder.exists():
+        folder = folder.parent
+    return shutil.disk_usage(folder).free
+
+
+def _read(path: str | Path) -> bytes:
+    try:
+        return Path(path).read_bytes()
+    except OSError as error:
+        raise BenchError(f"cannot be read ({error.strerror})", where=path, do="check the path") from error
+
+
+def _refused(target: Path, error: OSError) -> BenchError:
+    reason = error.strerror or str(error)
+    return BenchError(f"cannot be written ({reason})", where=target, do="free space or choose another folder, then run again")
+
+
+def _umask() -> int:
+    mask = os.umask(0)
+    os.umask(mask)
+    return mask

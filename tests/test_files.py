@@ -1,0 +1,80 @@
+"""Files appear whole or not at all, also when the disk is full."""
+
+import os
+import subprocess
+import sys
+
+import pytest
+
+from pjap_bench import config, files
+from pjap_bench.errors import BenchError
+
+
+def test_written_whole(tmp_path):
+    files.write_json(tmp_path / "new" / "a.json", {"b": 1})
+    assert files.read_json(tmp_path / "new" / "a.json") == {"b": 1}
+    assert [path.name for path in (tmp_path / "new").iterdir()] == ["a.json"]
+
+
+def test_an_interrupted_write_leaves_the_old_file(tmp_path):
+    target = tmp_path / "a.txt"
+    target.write_text("old")
+    with pytest.raises(KeyboardInterrupt), files.written_beside(target) as temporary:
+        temporary.write_text("half")
+        raise KeyboardInterrupt
+    assert target.read_text() == "old"
+    assert list(tmp_path.iterdir()) == [target]
+
+
+def test_not_a_number_is_no_json(tmp_path):
+    with pytest.raises(ValueError, match="not JSON compliant"):
+        files.write_json(tmp_path / "a.json", {"b": float("nan")})
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_file_where_a_folder_should_be(tmp_path):
+    (tmp_path / "results").write_text("")
+    with pytest.raises(BenchError, match=r"results/a\.json: cannot be written"):
+        files.write_json(tmp_path / "results" / "a.json", {})
+
+
+FILL = """
+import sys
+import numpy as np
+from pjap_bench import files
+from pjap_bench.datasets import hdf5
+from pjap_bench.errors import BenchError
+from pathlib import Path
+folder = Path(sys.argv[1])
+random = np.random.default_rng(0)
+physics, actions, rewards = (random.standard_normal((60, *shape)).astype("f4") for shape in ((1001, 18), (1000, 6), (1000,)))
+dataset = hdf5.Dataset(physics, actions, rewards, np.arange(60), np.zeros(60), {"environment": "two_agent_halfcheetah"})
+for write in (lambda: hdf5.write(folder / "good.h5", dataset), lambda: files.write_text(folder / "big.csv", "x" * 2_000_000)):
+    try:
+        write()
+    except BenchError as error:
+        print(error)
+left = sorted(path.name for path in folder.iterdir())
+print("left", left)
+"""
+
+
+def test_a_full_disk(tmp_path):
+    """On a tmpfs of 1 MiB: in a mount namespace of its own, so that it needs root or user namespaces."""
+    disk = tmp_path / "disk"
+    disk.mkdir()
+    script = tmp_path / "fill.py"
+    script.write_text(FILL)
+    inside = f'mount -t tmpfs -o size=1m none "{disk}" && exec "{sys.executable}" "{script}" "{disk}"'
+    unshare = ["unshare", "--mount"] if os.geteuid() == 0 else ["unshare", "--mount", "--map-root-user"]
+    environment = os.environ | {"PYTHONPATH": str(config.ROOT)}
+    done = subprocess.run([*unshare, "sh", "-c", inside], capture_output=True, text=True, check=False, env=environment)
+    if "unshare failed" in done.stderr or "permission denied" in done.stderr.lower():
+        # No right to mount here: a limit on the size of files is the same error from the same system call.
+        limited = f'ulimit -f 1000 && trap "" XFSZ && exec "{sys.executable}" "{script}" "{disk}"'
+        done = subprocess.run(["sh", "-c", limited], capture_output=True, text=True, check=False, env=environment)
+    lines = done.stdout.strip().splitlines()
+    assert len(lines) == 3, done.stdout + done.stderr
+    assert "good.h5: cannot be written" in lines[0] and "free space" in lines[0]
+    assert "big.csv: cannot be written" in lines[1]
+    assert lines[2] == "left []"
