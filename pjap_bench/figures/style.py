@@ -1,0 +1,147 @@
+"""The look that all figures share, and how a figure is written with its provenance inside the file."""
+
+import functools
+import json
+import zipfile
+from collections.abc import Callable
+from pathlib import Path
+
+import matplotlib
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+from matplotlib.patheffects import AbstractPathEffect, Normal, Stroke
+from matplotlib.ticker import MaxNLocator
+
+from pjap_bench.errors import BenchError
+from pjap_bench.files import written_beside
+
+# Okabe and Ito's palette, safe for the common colour-vision deficiencies; one colour per arm through all figures.
+COLOURS = {
+    "maddpg": "#D55E00",
+    "maddpg_pjap": "#0072B2",
+    "maddpg_cql": "#D55E00",
+    "maddpg_cql_pjap": "#0072B2",
+    "behaviour_cloning": "#009E73",
+    "maddpg_cql_current": "#CC79A7",
+}
+NEUTRAL_COLOUR = "#555555"
+SURFACE_MAP = "viridis"
+
+
+def levels(count: int) -> list[tuple[float, ...]]:
+    """Colours of `count` ordered settings (buffer sizes, spreads), dark to light, none of them an arm's colour."""
+    return [matplotlib.colormaps["magma"](0.05 + 0.7 * place / max(count - 1, 1)) for place in range(count)]
+
+
+SETTINGS = {
+    "font.family": "DejaVu Sans",
+    "font.size": 9,
+    "axes.titlesize": 10,
+    "axes.labelsize": 9,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "legend.fontsize": 8,
+    "legend.frameon": True,
+    "legend.framealpha": 0.9,
+    "xtick.labelsize": 8,
+    "ytick.labelsize": 8,
+    "lines.linewidth": 1.5,
+    "figure.dpi": 100,
+    "savefig.facecolor": "white",
+    "mathtext.fontset": "dejavusans",
+    "pdf.fonttype": 42,
+}
+
+
+def styled(draw: Callable[..., Figure]) -> Callable[..., Figure]:
+    """Decorator: `draw` runs under the common settings, and matplotlib's global ones are as before afterwards."""
+
+    @functools.wraps(draw)
+    def wrapper(*arguments, **named) -> Figure:
+        with matplotlib.rc_context(SETTINGS):
+            return draw(*arguments, **named)
+
+    return wrapper
+
+
+def new_figure(width: float, height: float) -> Figure:
+    """An empty figure (inches) of its own, unknown to pyplot, with room for the footer."""
+    figure = Figure(figsize=(width, height), layout="constrained")
+    FigureCanvasAgg(figure)
+    # The lowest 0.28 inch belongs to the footer.
+    figure.get_layout_engine().set(rect=(0, 0.28 / height, 1, 1 - 0.28 / height))
+    return figure
+
+
+def draw_surface(axes: Axes, reward: Callable[[np.ndarray], np.ndarray], limit: float = 1.0, floor: float | None = None) -> None:
+    """Paints a game's reward over the joint actions in [-limit, limit]^2, rewards below `floor` in one colour.
+
+    Args:
+        reward: from actions [..., 2] to rewards [...].
+    """
+    side = np.linspace(-limit, limit, 201)
+    values = reward(np.stack(np.meshgrid(side, side), axis=-1))
+    box = (-limit, limit, -limit, limit)
+    axes.imshow(values, origin="lower", extent=box, cmap=SURFACE_MAP, vmin=floor, interpolation="bilinear", aspect="equal")
+    axes.set(xlim=(-limit, limit), ylim=(-limit, limit))
+    for axis in (axes.xaxis, axes.yaxis):
+        axis.set_major_locator(MaxNLocator(5, steps=[1, 5, 10]))
+    axes.spines[["top", "right"]].set_visible(True)
+
+
+def outlined(width: float, edge: float = 0.9) -> list[AbstractPathEffect]:
+    """A white edge for lines (and letters) on a surface, since no colour contrasts with the whole map."""
+    return [Stroke(linewidth=width + 2 * edge, foreground="white"), Normal()]
+
+
+def read_arrays(path: Path) -> dict[str, np.ndarray]:
+    """The arrays of an npz file.
+
+    Raises:
+        BenchError: the file is missing or broken.
+    """
+    try:
+        with np.load(path, allow_pickle=False) as arrays:
+            return dict(arrays)
+    except (OSError, ValueError, EOFError, zipfile.BadZipFile) as error:
+        raise BenchError(f"not a readable npz file ({error})", where=path, do="run the games step again") from error
+
+
+def footer(figure: Figure, stamp: dict) -> None:
+    """Writes where the figure came from in small type along its lower edge.
+
+    Args:
+        stamp: provenance (see `pjap_bench.provenance`): pjap_bench, scale, code and image are shown.
+    """
+    image = str(stamp.get("image", "uncontained"))
+    if len(image) > 19:
+        image = image[:19] + "…"
+    parts = [f"pjap_bench {stamp.get('pjap_bench', '?')}", f"scale {stamp.get('scale', '?')}"]
+    parts += [f"code {stamp.get('code', '?')}", image]
+    figure.text(0.995, 0.006, " · ".join(parts), ha="right", va="bottom", fontsize=6, color=NEUTRAL_COLOUR)
+
+
+def save(figure: Figure, target_stem: str | Path, stamp: dict) -> list[Path]:
+    """Writes `target_stem`.png (150 dpi) and .pdf, each with the stamp inside and no date, so equal input gives equal bytes.
+
+    The stamp is JSON: text chunk 'Description' of the PNG, document information 'Subject' of the PDF.
+
+    Returns:
+        the paths written.
+    """
+    target_stem = Path(target_stem)
+    text = json.dumps(stamp, sort_keys=True)
+    metadata = {
+        "png": {"Title": target_stem.name, "Description": text},
+        "pdf": {"Title": target_stem.name, "Subject": text, "CreationDate": None},
+    }
+    written = []
+    for kind, entries in metadata.items():
+        # Not with_suffix: a stem may hold a dot.
+        target = target_stem.with_name(f"{target_stem.name}.{kind}")
+        with written_beside(target) as temporary, matplotlib.rc_context(SETTINGS):
+            figure.savefig(temporary, format=kind, dpi=150, metadata=entries)
+        written.append(target)
+    return written
