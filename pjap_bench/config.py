@@ -105,6 +105,11 @@ def _check(configuration: dict, where: object) -> None:
         known(f"experiments.{dataset}", "dataset", dataset, cards)
         for arm in experiment["arms"]:
             known(f"experiments.{dataset}.arms", "arm", arm, configuration["arms"])
+    for arm, chosen in configuration["arms"].items():
+        # One file each, named as in its registry: known without importing torch.
+        for kind in ("algorithm", "sampler"):
+            files_of_kind = {path.stem for path in (ROOT / "pjap_bench" / f"{kind}s").glob("[a-z]*.py")}
+            known(f"arms.{arm}.{kind}", kind, chosen[kind], files_of_kind)
     training, jobs = configuration["training"], configuration["jobs"]
     known("training.preset", "preset", training["preset"], configuration["presets"])
     for key, value in (

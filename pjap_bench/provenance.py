@@ -4,6 +4,7 @@ import ast
 import hashlib
 import importlib.metadata
 import platform
+import re
 from functools import cache
 from pathlib import Path
 
@@ -20,19 +21,19 @@ def stamp(stage: str, label: dict, seeds: list[int] | None = None, datasets: dic
 
     Args:
         stage: the module that makes the output, for instance "pjap_bench.training"; its sources are digested.
-        label: {"scale": ..., "regime": ...} of the configuration.
+        label: {"scale": ..., "regime": ...} of the configuration; steps before the statistics leave the regime out.
         seeds: the seeds of the runs in the output.
         datasets: sha256 of every dataset that went in, by name.
     """
     return {
         "pjap_bench": pjap_bench.__version__,
-        "scale": label["scale"],
-        "regime": label["regime"],
+        **label,
         "seeds": seeds or [],
         "code": source_digest(stage),
         "image": image(),
         "datasets": datasets or {},
         "python": platform.python_version(),
+        "processor": processor(),
         "packages": _versions(),
     }
 
@@ -40,6 +41,16 @@ def stamp(stage: str, label: dict, seeds: list[int] | None = None, datasets: dic
 def image() -> str:
     """The identity of the container image that this process runs in, or 'uncontained'."""
     return "uncontained"
+
+
+@cache
+def processor() -> str:
+    """The processor's model: the last bits of a result are promised per image and processor family only."""
+    try:
+        models = re.findall(r"^model name\s*: (.*)$", Path("/proc/cpuinfo").read_text(encoding="utf-8"), re.MULTILINE)
+    except OSError:
+        models = []
+    return models[0] if models else platform.machine()
 
 
 @cache

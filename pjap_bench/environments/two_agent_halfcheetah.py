@@ -52,7 +52,11 @@ class TwoAgentHalfCheetah:
 
         assets = Path(gymnasium.envs.mujoco.__file__).parent / "assets"
         self._mujoco = mujoco
+        # MuJoCo 4 warns, in every process and into a file, that gymnasium's model uses a deprecated attribute.
+        warn = mujoco.get_mju_user_warning()
+        mujoco.set_mju_user_warning(lambda message: None)
         self._model = mujoco.MjModel.from_xml_path(str(assets / "half_cheetah.xml"))
+        mujoco.set_mju_user_warning(warn)
         self._data = [mujoco.MjData(self._model) for _ in range(episodes)]
         mujoco.mj_resetData(self._model, self._data[0])
         self._start_positions = self._data[0].qpos.copy()

@@ -17,7 +17,7 @@ from pjap_bench.games import theory
 from pjap_bench.games.learning import Trajectories, learn_full_batch, learn_offline, learn_online
 from pjap_bench.games.polynomial import PolynomialGame, preset, twin_peaks
 
-# Figure 5's final rewards (MADDPG, PJAP) by sigma, read from the paper's picture with an error of about 0.005 (spec/games.md).
+# Figure 5's final rewards (MADDPG, PJAP) by sigma, read from the paper's picture with an error of about 0.005.
 PUBLISHED_FINAL_REWARD = {0.2: (0.554, 0.562), 0.5: (0.424, 0.550), 1.0: (0.143, 0.541)}
 
 # Success in bounded games (C9, C10): this share of the best reward, or of the way to it from random play.

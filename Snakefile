@@ -1,0 +1,31 @@
+# The whole paper: games -> datasets -> training -> statistics -> figures -> report.
+# `snakemake --cores 2 --config scale=smoke|quick|laptop|paper`; every setting is in workflow/config/paper.yaml.
+import json
+import sys
+from pathlib import Path
+
+from snakemake.utils import min_version
+
+min_version("9.0")
+sys.path.insert(0, workflow.basedir)
+
+from pjap_bench import config as configuration
+from pjap_bench import provenance
+from pjap_bench.datasets import cards
+from pjap_bench.errors import BenchError
+
+
+include: "workflow/rules/common.smk"
+
+
+rule all:
+    input:
+        f"{RESULTS}/report.html",
+
+
+include: "workflow/rules/games.smk"
+include: "workflow/rules/datasets.smk"
+include: "workflow/rules/training.smk"
+include: "workflow/rules/statistics.smk"
+include: "workflow/rules/figures.smk"
+include: "workflow/rules/report.smk"

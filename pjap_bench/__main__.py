@@ -1,0 +1,192 @@
+"""The command line: `python -m pjap_bench COMMAND ...`, one command per step of the workflow.
+
+Settings come as JSON, as the workflow passes them; Snakemake's --printshellcmds shows complete examples.
+"""
+
+import argparse
+import json
+import os
+import sys
+from pathlib import Path
+
+from pjap_bench.errors import BenchError
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Runs one command; 0 if it went well, 2 after bad input (one line on standard error)."""
+    parsed = _parser().parse_args(arguments)
+    try:
+        parsed.run(parsed)
+    except BenchError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    return 0
+
+
+def simulate_games(given: argparse.Namespace) -> None:
+    """Figures 1 to 5: simulates the polynomial games."""
+    from pjap_bench.games import experiments
+    from pjap_bench.provenance import stamp
+
+    experiments.simulate(given.settings, stamp("pjap_bench.games.experiments", given.label), given.output)
+
+
+def collect(given: argparse.Namespace) -> None:
+    """Collects a dataset from its behaviour policies."""
+    from pjap_bench.datasets import collection
+    from pjap_bench.provenance import stamp
+
+    origin = stamp("pjap_bench.datasets.collection", given.label)
+    collection.collect(given.dataset, given.episodes, given.output, origin, given.processes)
+
+
+def mix(given: argparse.Namespace) -> None:
+    """Concatenates datasets into a mixture."""
+    from pjap_bench.datasets import collection, hdf5
+    from pjap_bench.provenance import stamp
+
+    parts = dict(zip((path.stem for path in given.parts), given.parts, strict=True))
+    hashes = {name: hdf5.read_summary(path)["sha256"] for name, path in parts.items()}
+    collection.mix(given.dataset, parts, given.output, stamp("pjap_bench.datasets.collection", given.label, datasets=hashes))
+
+
+def train(given: argparse.Namespace) -> None:
+    """Trains some seeds of one arm on one dataset."""
+    from pjap_bench import training
+    from pjap_bench.datasets import hdf5
+    from pjap_bench.provenance import stamp
+
+    hashes = {given.dataset.stem: hdf5.read_summary(given.dataset)["sha256"]}
+    origin = stamp("pjap_bench.training", given.label, seeds=given.seeds, datasets=hashes)
+    job = {"checkpoint_every": given.checkpoint_every, "threads": given.threads}
+    training.train(given.dataset, given.arm, given.seeds, given.settings, job, origin, given.output, given.checkpoints)
+
+
+def summarise(given: argparse.Namespace) -> None:
+    """Statistics over seeds from the runs of a scale."""
+    from pjap_bench.statistics import summary
+
+    summary.summarise(given.results, given.settings, _stamp_of_runs("pjap_bench.statistics.summary", given))
+
+
+def judge(given: argparse.Namespace) -> None:
+    """The verdict on every claim; prints it as a table."""
+    from pjap_bench.statistics import verdict
+
+    origin = _stamp_of_runs("pjap_bench.statistics.verdict", given)
+    print(verdict.format_table(verdict.judge(given.results, given.settings, origin, given.claims)))
+
+
+def draw(given: argparse.Namespace) -> None:
+    """Draws one figure from the results of a scale."""
+    from pjap_bench import figures
+    from pjap_bench.figures import style
+
+    origin = _stamp_of_runs(f"pjap_bench.figures.{given.figure}", given)
+    style.save(figures.draw(given.figure, given.results, origin), given.results / "figures" / given.figure, origin)
+
+
+def report(given: argparse.Namespace) -> None:
+    """Writes the report of a scale."""
+    from pjap_bench.report import write_report
+
+    write_report(given.results, given.settings, _stamp_of_runs("pjap_bench.report", given))
+
+
+def train_behaviour(given: argparse.Namespace) -> None:
+    """Trains one behaviour policy of a card (off the default path)."""
+    from pjap_bench.behaviour import matd3
+
+    matd3.retrain(given.dataset, given.policy, given.settings, given.output)
+
+
+def _stamp_of_runs(module: str, given: argparse.Namespace) -> dict:
+    """The stamp of what is made from the runs of `given.settings`: with all their seeds and datasets."""
+    from pjap_bench.datasets import hdf5
+    from pjap_bench.provenance import stamp
+
+    experiments = given.settings.get("experiments", {})
+    hashes = {name: hdf5.read_summary(given.results / "datasets" / f"{name}.h5")["sha256"] for name in experiments}
+    seeds = sorted({seed for experiment in experiments.values() for seed in experiment["seeds"]})
+    return stamp(module, given.label, seeds=seeds, datasets=hashes)
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="python -m pjap_bench", description=__doc__.split("\n\n")[0])
+    commands = parser.add_subparsers(required=True, metavar="COMMAND")
+
+    def command(name: str, run) -> argparse.ArgumentParser:
+        added = commands.add_parser(name, help=run.__doc__, description=run.__doc__)
+        added.set_defaults(run=run)
+        return added
+
+    def labelled(added: argparse.ArgumentParser, folder: str = "output", settings: bool = True) -> argparse.ArgumentParser:
+        added.add_argument("--label", type=_json, required=True, help='JSON: {"scale": ..., "regime": ...}')
+        added.add_argument(f"--{folder}", type=Path, required=True)
+        if settings:
+            added.add_argument("--settings", type=_json, required=True, help="JSON: a slice of the configuration")
+        return added
+
+    labelled(command("simulate-games", simulate_games))
+
+    added = labelled(command("collect", collect), settings=False)
+    added.add_argument("--dataset", required=True, help="name of a card in datasets/")
+    added.add_argument("--episodes", type=_positive, required=True, help="from each behaviour policy")
+    added.add_argument("--processes", type=_positive, default=1)
+
+    added = labelled(command("mix", mix), settings=False)
+    added.add_argument("--dataset", required=True, help="name of a card in datasets/")
+    added.add_argument("--parts", type=Path, nargs="+", required=True, help="HDF5 files of the datasets that the card names")
+
+    added = labelled(command("train", train))
+    added.add_argument("--dataset", type=Path, required=True, help="HDF5 file")
+    added.add_argument("--arm", required=True)
+    added.add_argument("--seeds", type=int, nargs="+", required=True)
+    added.add_argument("--checkpoints", type=Path, required=True, help="folder where progress is kept while the job runs")
+    added.add_argument("--checkpoint-every", type=_positive, required=True, help="updates")
+    added.add_argument("--threads", type=_positive, default=1)
+
+    labelled(command("summarise", summarise), "results")
+
+    added = labelled(command("judge", judge), "results")
+    added.add_argument("--claims", type=Path, required=True, help="YAML file of claims")
+
+    added = labelled(command("draw", draw), "results")
+    added.add_argument("--figure", required=True, help="figure1 to figure6")
+
+    labelled(command("report", report), "results")
+
+    added = command("train-behaviour", train_behaviour)
+    added.add_argument("--dataset", required=True, help="name of a card in datasets/")
+    added.add_argument("--policy", required=True, help="name of a behaviour policy in that card")
+    added.add_argument("--settings", type=_json, required=True, help="JSON: the configuration's `behaviour`")
+    added.add_argument("--output", type=Path, required=True)
+    return parser
+
+
+def _json(text: str) -> dict:
+    try:
+        value = json.loads(text)
+    except json.JSONDecodeError as error:
+        raise argparse.ArgumentTypeError(f"not JSON ({error})") from error
+    if not isinstance(value, dict):
+        raise argparse.ArgumentTypeError("not a JSON object")
+    return value
+
+
+def _positive(text: str) -> int:
+    try:
+        value = int(text)
+    except ValueError:
+        value = 0
+    if value < 1:
+        raise argparse.ArgumentTypeError(f"'{text}' is not a whole number above 0")
+    return value
+
+
+if __name__ == "__main__":
+    # Products of a fixed shape give the same bits only with a fixed number of threads; jobs are what runs in parallel.
+    # Not setdefault: Snakemake exports the rule's number of threads under these names.
+    for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
+        os.environ[name] = "1"
+    sys.exit(main())

@@ -1,0 +1,56 @@
+"""Algorithms: one file each, an update of stacked runs from one batch. They never see a sampler.
+
+To add one: a file beside this one with a class that has the methods of `Algorithm`, and a line in `ALGORITHMS`.
+"""
+
+from typing import Protocol
+
+import torch
+from torch import Tensor
+
+from pjap_bench.algorithms.behaviour_cloning import BehaviourCloning
+from pjap_bench.algorithms.maddpg_cql import MaddpgCql
+from pjap_bench.datasets.sequences import Batch, SequenceData
+from pjap_bench.errors import BenchError
+from pjap_bench.networks import Layout
+
+State = dict[str, Tensor]  # every tensor of a training state, [R, ...]
+
+
+class Algorithm(Protocol):
+    """Learns a joint policy from batches; holds settings only, its state is handed in and out."""
+
+    policy: Layout
+
+    def __init__(self, data: SequenceData, settings: dict): ...
+
+    def initialise(self, generators: list[torch.Generator]) -> State:
+        """The state before the first update; one generator per run. `state["policy"]` is [R, policy.size]."""
+        ...
+
+    def update(self, state: State, batch: Batch, generators: list[torch.Generator]) -> tuple[State, dict[str, Tensor], Tensor]:
+        """One update of every run.
+
+        Returns:
+            the new state, losses and other scalars by name [R], and the distance of each sequence of the batch to the
+            joint policy before the update [R, B].
+        """
+        ...
+
+    def distances(self, state: State, batch: Batch) -> Tensor:
+        """Mean |policy's action - data action| of each sequence, over its steps, agents and action numbers: [R, B]."""
+        ...
+
+
+ALGORITHMS: dict[str, type[Algorithm]] = {"maddpg_cql": MaddpgCql, "behaviour_cloning": BehaviourCloning}
+
+
+def make(name: str, data: SequenceData, settings: dict) -> Algorithm:
+    """The algorithm of that name.
+
+    Raises:
+        BenchError: no such algorithm.
+    """
+    if name not in ALGORITHMS:
+        raise BenchError(f"unknown algorithm '{name}'", do=f"use one of: {', '.join(ALGORITHMS)}")
+    return ALGORITHMS[name](data, settings)

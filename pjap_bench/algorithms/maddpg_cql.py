@@ -1,0 +1,147 @@
+"""MADDPG+CQL (Lowe et al., 2017; Kumar et al., 2020; OG-MARL's version), the paper's learner: section 4.2, Eqs. 1-3.
+
+Shapes: R runs, T steps, B sequences, N agents, A action numbers of one agent, M = (T - 1) B points of a batch.
+The phases of an update: target actions, losses, both gradients at the parameters before the update, steps, soft update.
+"""
+
+import math
+
+import torch
+from torch import Tensor
+
+from pjap_bench import products
+from pjap_bench.algorithms.optimisation import mean_distance, rmsprop
+from pjap_bench.datasets.sequences import Batch, SequenceData
+from pjap_bench.networks import critic_layout, critic_values, policy_layout, policy_unroll
+
+State = dict[str, Tensor]
+
+
+class MaddpgCql:
+    """Shared recurrent policy, shared twin critics of state and joint action, conservative regularisation of the critics.
+
+    `other_agents` says which actions the other agents take in an agent's policy loss: "data" is the best response under
+    data (BRUD, Eq. 2), "current" their current policies (the alternative of section 2.2).
+    """
+
+    def __init__(self, data: SequenceData, settings: dict):
+        self._settings = settings
+        self._agents = data.agents
+        self.policy = policy_layout(data.agents, data.observation_size, data.action_size, settings["policy_width"])
+        self.critic = critic_layout(data.state_size, data.agents * data.action_size, settings["critic_width"])
+
+    def initialise(self, generators: list[torch.Generator]) -> State:
+        """Online and target networks of every run; targets equal their online networks unless `equal_targets` is off.
+
+        The released code's targets start from draws of their own, because it copies before the weights exist.
+        """
+        state = {}
+        for name, layout in (("policy", self.policy), ("critic", self.critic)):
+            state[name] = torch.stack([layout.initialise(generator) for generator in generators])
+            own = torch.stack([layout.initialise(generator) for generator in generators])
+            state[f"target_{name}"] = state[name].clone() if self._settings["equal_targets"] else own
+            state[f"{name}_mean_square"] = torch.zeros_like(state[name])
+        return state
+
+    def update(self, state: State, batch: Batch, generators: list[torch.Generator]) -> tuple[State, dict[str, Tensor], Tensor]:
+        """One update of every run (see `Algorithm.update`)."""
+        settings = self._settings
+        policy, critic = state["policy"].detach().requires_grad_(), state["critic"].detach().requires_grad_()
+
+        # target actions
+        with torch.no_grad():
+            target_actions = self._act(state["target_policy"], batch)
+        actions = self._act(policy, batch)
+        joint = actions.detach().requires_grad_()
+
+        # losses, [R] each (a sum over runs keeps every run's gradient its own), and both gradients before any step
+        with products.large():
+            targets = self._targets(state["target_critic"], batch, target_actions)
+            critic_loss, metrics = self._critic_loss(critic, batch, targets, joint.detach(), generators)
+            policy_loss = self._policy_loss(critic.detach(), batch, joint)
+            (critic_gradient,) = torch.autograd.grad(critic_loss.sum(), critic)
+            (action_gradient,) = torch.autograd.grad(policy_loss.sum(), joint)
+        (policy_gradient,) = torch.autograd.grad(actions, policy, action_gradient)
+
+        # steps, then the soft update of the targets
+        new = {}
+        with torch.no_grad():
+            rates = {"policy": settings["policy_learning_rate"], "critic": settings["critic_learning_rate"]}
+            for name, gradient in (("policy", policy_gradient), ("critic", critic_gradient)):
+                mean_square = state[f"{name}_mean_square"]
+                new[name], new[f"{name}_mean_square"] = rmsprop(state[name], gradient, mean_square, rates[name], settings)
+                new[f"target_{name}"] = state[f"target_{name}"].lerp(new[name], settings["target_rate"])
+        metrics["policy_loss"] = policy_loss.detach()
+        return new, metrics, mean_distance(target_actions, batch.actions)
+
+    @torch.no_grad()
+    def distances(self, state: State, batch: Batch) -> Tensor:
+        """Mean |target policy - data| per sequence, [R, B]: what priorities are made of."""
+        return mean_distance(self._act(state["target_policy"], batch), batch.actions)
+
+    def _act(self, policy: Tensor, batch: Batch) -> Tensor:
+        """Actions of a policy along the batch, [R, T, B, N, A]."""
+        return policy_unroll(self.policy.unflatten(policy), batch.observations, batch.keep)
+
+    @torch.no_grad()
+    def _targets(self, target_critic: Tensor, batch: Batch, target_actions: Tensor) -> Tensor:
+        """r_t + discount (1 - terminal_t) min over the target twins at t + 1: [R, M]."""
+        joint = target_actions[:, 1:].flatten(3).flatten(1, 2)[:, :, None]  # [R, M, 1, N * A]
+        next_states = batch.states[:, 1:].flatten(1, 2)
+        following = critic_values(self.critic.unflatten(target_critic), next_states, joint).amin(dim=1)[..., 0]
+        rewards, terminals = batch.rewards[:, :-1].flatten(1), batch.terminals[:, :-1].flatten(1)
+        return rewards + self._settings["discount"] * (1.0 - terminals) * following
+
+    def _critic_loss(
+        self, critic: Tensor, batch: Batch, targets: Tensor, actions: Tensor, generators: list[torch.Generator]
+    ) -> tuple[Tensor, dict[str, Tensor]]:
+        """Temporal-difference loss plus `cql_weight` times the conservative one, averaged over the twins: [R]."""
+        data = batch.actions[:, :-1].flatten(3).flatten(1, 2)  # [R, M, N * A]
+        others, log_density = self._out_of_distribution(actions, generators)
+        # One evaluation serves the data's joint action and all others: [R, 2, M, 1 + 3 n].
+        states = batch.states[:, :-1].flatten(1, 2)
+        values = critic_values(self.critic.unflatten(critic), states, torch.cat([data[:, :, None], others], dim=2))
+        data_values, other_values = values[..., 0], values[..., 1:]
+        weights = batch.weights[:, :-1].flatten(1)[:, None]  # [R, 1, M]
+        squared = (data_values - targets[:, None]).square() * weights
+        td_loss = 0.5 * squared.mean(dim=(1, 2))  # both twins alike, so their mean is the mean of their losses
+        # The joint actions are the same for all agents, their densities are not: [R, 2, M, N, 3 n].
+        conservative = torch.logsumexp(other_values[..., None, :] - log_density[:, None], dim=-1).mean(dim=-1) - data_values
+        cql_loss = conservative.mean(dim=(1, 2))
+        loss = td_loss + self._settings["cql_weight"] * cql_loss
+        return loss, {
+            "td_loss": td_loss.detach(),
+            "cql_loss": cql_loss.detach(),
+            "q_value": data_values.detach().mean(dim=(1, 2)),
+        }
+
+    def _out_of_distribution(self, actions: Tensor, generators: list[torch.Generator]) -> tuple[Tensor, Tensor]:
+        """n joint actions of each of three kinds at every t < T - 1, and their log-densities per agent.
+
+        Uniform in [-1, 1]; the online policy's action at t plus noise; its action at t + 1 plus noise. Noisy ones are
+        clipped, but the density is the unclipped noise's.
+
+        Returns:
+            [R, M, 3 n, N * A] and [R, M, N, 3 n].
+        """
+        runs, steps, sequences, agents, size = actions.shape
+        count, sigma = self._settings["ood_actions"], self._settings["cql_sigma"]
+        shape = ((steps - 1) * sequences, count, agents, size)
+        uniform = torch.stack([torch.rand(shape, generator=generator, device=actions.device) for generator in generators]) * 2 - 1
+        noise = torch.stack([torch.randn(2, *shape, generator=generator, device=actions.device) for generator in generators])
+        centres = torch.stack([actions[:, :-1].flatten(1, 2), actions[:, 1:].flatten(1, 2)], dim=1)  # [R, 2, M, N, A]
+        noisy = (centres[:, :, :, None] + sigma * noise).clamp(-1.0, 1.0)
+        joint = torch.cat([uniform, noisy[:, 0], noisy[:, 1]], dim=2)  # [R, M, 3 n, N, A]
+        flat = torch.full((runs, shape[0], count, agents), size * math.log(0.5), device=actions.device)
+        gaussian = -0.5 * noise.square().sum(dim=-1) - size * math.log(sigma * math.sqrt(2 * math.pi))  # [R, 2, M, n, N]
+        log_density = torch.cat([flat, gaussian[:, 0], gaussian[:, 1]], dim=2)  # [R, M, 3 n, N]
+        return joint.flatten(3), log_density.transpose(2, 3)
+
+    def _policy_loss(self, critic: Tensor, batch: Batch, actions: Tensor) -> Tensor:
+        """Eq. 3: each agent climbs the critic with its own action, given the others'; [R]."""
+        others = batch.actions if self._settings["other_agents"] == "data" else actions.detach()
+        own = torch.eye(self._agents, dtype=torch.bool, device=actions.device)[:, :, None]  # [N, N, 1]
+        joint = torch.where(own, actions[..., None, :, :], others[..., None, :, :])  # [R, T, B, N, N, A]
+        joint = joint.flatten(4).flatten(1, 2)  # [R, T * B, N, N * A]
+        values = critic_values(self.critic.unflatten(critic), batch.states.flatten(1, 2), joint).amin(dim=1)  # [R, T * B, N]
+        return -values.mean(dim=(1, 2)) + self._settings["action_penalty"] * actions.square().mean(dim=(1, 2, 3, 4))

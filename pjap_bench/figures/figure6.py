@@ -1,0 +1,173 @@
+"""Figure 6: MADDPG+CQL on two-agent HalfCheetah with and without PJAP, for every dataset of the scale.
+
+As in the paper: a and c, the final return's aggregates with their intervals over seeds; b and d, the mean distance of
+the sampled actions to the current policy. Ours beside them: every seed as a dot, behaviour cloning, the normalisation
+by the dataset's own return, the distance on a fixed uniform sample, the data's noise floor, and the returns during
+training.
+"""
+
+import textwrap
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+from matplotlib.figure import Figure, SubFigure
+from matplotlib.lines import Line2D
+from matplotlib.patches import Patch
+
+from pjap_bench.errors import BenchError
+from pjap_bench.figures import style
+from pjap_bench.files import read_json
+
+AGGREGATES = {"median": "Median", "iqm": "IQM", "mean": "Mean"}
+TITLES = {"good": "Good", "medium": "Medium", "good_medium": "GoodMedium"}
+
+
+@style.styled
+def draw(results: Path, stamp: dict) -> Figure:
+    """Draws Figure 6 from statistics.csv, scores.csv, curves.csv and datasets/*.json of `results`.
+
+    Args:
+        results: folder of a scale.
+        stamp: where the figure comes from; its scale and regime are written into the figure.
+
+    Raises:
+        BenchError: a file is missing, or holds no numbers of an experiment.
+    """
+    settings = read_json(results / "statistics.provenance.json")["settings"]
+    tables = {name: _read(results / f"{name}.csv") for name in ("statistics", "scores", "curves")}
+    datasets = list(settings["experiments"])
+    figure = style.new_figure(6.2 * len(datasets), 11.5)
+    regime = textwrap.fill(f"Scale '{stamp['scale']}': {stamp['regime']}", 75 * len(datasets))
+    figure.suptitle(regime, fontsize=8.5, color=style.NEUTRAL_COLOUR)
+    columns = np.atleast_1d(figure.subfigures(1, len(datasets)))
+    for index, (dataset, column) in enumerate(zip(datasets, columns, strict=True)):
+        own = {name: table[table["dataset"] == dataset] for name, table in tables.items()}
+        if any(table.empty for table in own.values()):
+            raise BenchError(f"no numbers of {dataset}", where=results, do="run the statistics step again")
+        summary = read_json(results / "datasets" / f"{dataset}.json")
+        experiment = settings["experiments"][dataset]
+        labels = {arm: settings["arms"][arm]["label"] for arm in experiment["arms"]}
+        letters = "abcdefgh"[2 * index : 2 * index + 2]
+        seeds = len(experiment["seeds"])
+        column.suptitle(
+            f"{TITLES.get(dataset, dataset)} ({summary['origin']} data, {seeds} seed{'s' * (seeds > 1)})",
+            fontsize=12,
+            fontweight="bold",
+        )
+        _draw_dataset(column, own, summary, experiment, labels, letters)
+    style.footer(figure, stamp)
+    return figure
+
+
+def _draw_dataset(column: SubFigure, tables: dict, summary: dict, experiment: dict, labels: dict[str, str], letters: str) -> None:
+    """One dataset from top to bottom: aggregates in both normalisations, distances, returns."""
+    arms = len(labels)
+    grid = column.add_gridspec(4, 3, height_ratios=[1.15, 0.55 + 0.3 * arms, 3.2, 2.6])
+    normalised = set(tables["scores"].query("normalisation == 'paper'")["arm"])
+    published = {arm: label for arm, label in labels.items() if arm in normalised}
+    if published:
+        axes = [column.add_subplot(grid[0, part]) for part in range(3)]
+        _draw_aggregates(axes, tables, "paper", published)
+        axes[0].annotate(
+            f"{letters[0]}   Final return", (0, 1), (0, 22), xycoords="axes fraction", textcoords="offset points",
+            fontsize=10, fontweight="bold",
+        )  # fmt: skip
+        axes[1].set_xlabel("Normalised as in the paper: min to max over these two arms' evaluations")
+    axes = [column.add_subplot(grid[1, part]) for part in range(3)]
+    _draw_aggregates(axes, tables, "reference", labels)
+    axes[1].set_xlabel("Normalised by reference: 0 = random policy, 1 = mean return of the dataset")
+
+    axis = column.add_subplot(grid[2, :])
+    for arm in labels:
+        _draw_curve(axis, tables["curves"], arm, "distance_sampled", "raw", "-")
+        _draw_curve(axis, tables["curves"], arm, "distance_uniform", "raw", "--")
+    axis.axhline(summary["noise_floor"], color="black", linestyle=":", linewidth=1.2)
+    _frame_distances(axis, tables["curves"], summary["noise_floor"])
+    title = f"{letters[1]}   Mean distance of actions to the current joint policy"
+    axis.set_title(title, loc="left", fontweight="bold")
+    axis.set_ylabel("Mean |policy − data action|")
+    axis.set_xlabel("Updates")
+    handles = [Patch(color=_colour(arm), label=label) for arm, label in labels.items()]
+    handles += [
+        Line2D([], [], color="black", linestyle="-", label="in the sampled batch (the paper's)"),
+        Line2D([], [], color="black", linestyle="--", label="on a fixed uniform sample"),
+        Line2D([], [], color="black", linestyle=":", label="noise floor: behaviour policy to data"),
+    ]
+    axis.legend(handles=handles, loc="upper right")
+
+    axis = column.add_subplot(grid[3, :])
+    for arm in labels:
+        _draw_curve(axis, tables["curves"], arm, "evaluation_return", "raw", "-")
+    for name, text, linestyle in (("random_return", "random policy", ":"), ("dataset_return", "dataset mean", "--")):
+        axis.axhline(summary["reference"][name], color="black", linestyle=linestyle, linewidth=1.2, label=text)
+    axis.set_title("Return during training (not in the paper)", loc="left", fontweight="bold")
+    axis.set_ylabel("Episode return")
+    axis.set_xlabel("Updates")
+    axis.set_xlim(0, experiment["updates"])
+    axis.grid(alpha=0.25)
+    axis.legend(loc="lower right")
+
+
+def _draw_aggregates(axes: list, tables: dict, normalisation: str, labels: dict[str, str]) -> None:
+    """Per aggregate: the interval as a bar, its value as a black mark, every seed as a dot. One row per arm."""
+    statistics = tables["statistics"].query("quantity == 'final_return' and normalisation == @normalisation")
+    scores = tables["scores"].query("quantity == 'final_return' and normalisation == @normalisation")
+    edges = [*scores["value"], *statistics.loc[statistics["estimator"].isin(list(AGGREGATES)), ["low", "high"]].stack()]
+    margin = 0.06 * (max(edges) - min(edges) or 1.0)
+    for axis, (estimator, title) in zip(axes, AGGREGATES.items(), strict=True):
+        for row, arm in enumerate(labels):
+            interval = statistics[
+                (statistics["arm"] == arm)
+                & (statistics["estimator"] == estimator)
+                & statistics["method"].isin(["percentile bootstrap", "point"])
+            ].iloc[0]
+            if interval["method"] != "point":
+                width = interval["high"] - interval["low"]
+                axis.barh(row, width, left=interval["low"], height=0.62, color=_colour(arm), alpha=0.7)
+            axis.vlines(interval["value"], row - 0.31, row + 0.31, color="black", linewidth=1.8)
+            seeds = scores.loc[scores["arm"] == arm, "value"]
+            axis.plot(
+                seeds, [row] * len(seeds), "o", markersize=3.5, markerfacecolor="white", markeredgecolor="black",
+                markeredgewidth=0.7, clip_on=False,
+            )  # fmt: skip
+        axis.set_title(title, fontsize=9)
+        axis.set_xlim(min(edges) - margin, max(edges) + margin)
+        axis.set_ylim(len(labels) - 0.5, -0.5)
+        axis.set_yticks(range(len(labels)), list(labels.values()) if axis is axes[0] else [""] * len(labels))
+        axis.tick_params(axis="y", length=0)
+        axis.locator_params(axis="x", nbins=4)
+        axis.spines["left"].set_visible(False)
+        axis.grid(axis="x", alpha=0.25)
+        axis.set_axisbelow(True)
+
+
+def _draw_curve(axis, curves: pd.DataFrame, arm: str, quantity: str, normalisation: str, linestyle: str) -> None:
+    """Mean over seeds with its band; the dashed uniform distance goes without, to keep the lines readable."""
+    rows = curves.query("arm == @arm and quantity == @quantity and normalisation == @normalisation")
+    rows = rows.sort_values("update")
+    axis.plot(rows["update"], rows["value"], color=_colour(arm), linestyle=linestyle)
+    if linestyle == "-" and rows["low"].notna().all():
+        axis.fill_between(rows["update"], rows["low"], rows["high"], color=_colour(arm), alpha=0.2, linewidth=0)
+
+
+def _frame_distances(axis, curves: pd.DataFrame, floor: float) -> None:
+    """Not from zero, and cut above the fall of the first updates: either would flatten what sets the arms apart."""
+    distances = curves[curves["quantity"].str.startswith("distance_")]
+    late = distances.loc[distances["update"] >= 0.15 * distances["update"].max(), "value"]
+    bottom, top = min(late.min(), floor), max(late.max(), floor)
+    axis.set_ylim(bottom - 0.1 * (top - bottom), top + 0.1 * (top - bottom))
+    axis.set_xlim(0, distances["update"].max())
+    axis.grid(alpha=0.25)
+
+
+def _colour(arm: str) -> str:
+    return style.COLOURS.get(arm, style.NEUTRAL_COLOUR)
+
+
+def _read(path: Path) -> pd.DataFrame:
+    try:
+        return pd.read_csv(path)
+    except (OSError, pd.errors.ParserError, pd.errors.EmptyDataError) as error:
+        reason = getattr(error, "strerror", None) or str(error)
+        raise BenchError(f"cannot be read ({reason})", where=path, do="run the statistics step again") from error

@@ -1,0 +1,167 @@
+"""The networks of MADDPG+CQL as functions of stacked parameters.
+
+Runs (of any seed) lie side by side on the first axis. All parameters of a network are one tensor [run, parameters];
+`Layout.unflatten` gives the named views. A step of the optimiser or of a target network is then one line of algebra,
+and no product mixes two runs.
+
+Shapes below: R runs, T steps, B sequences, N agents, O observation, A action of one agent, S state.
+"""
+
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+
+class Layout(NamedTuple):
+    """Names, shapes (without the run axis) and initialisers of a network's parameters."""
+
+    shapes: dict[str, tuple[int, ...]]
+
+    @property
+    def size(self) -> int:
+        """Parameters of one run."""
+        return sum(torch.Size(shape).numel() for shape in self.shapes.values())
+
+    def unflatten(self, parameters: Tensor) -> dict[str, Tensor]:
+        """[R, parameters] -> views [R, *shape] by name."""
+        pieces = parameters.split([torch.Size(shape).numel() for shape in self.shapes.values()], dim=1)
+        return {name: piece.view(-1, *shape) for (name, shape), piece in zip(self.shapes.items(), pieces, strict=True)}
+
+    def initialise(self, generator: torch.Generator) -> Tensor:
+        """Fresh parameters of one run, [parameters]: Sonnet's defaults.
+
+        Linear weights: normal of sd 1/sqrt(fan in), truncated at two sd. GRU weights: Glorot uniform. Biases: zero.
+        """
+        drawn = []
+        for name, shape in self.shapes.items():
+            value = torch.zeros(shape)
+            if name.startswith("gru_w"):
+                limit = (6.0 / (shape[-2] + shape[-1])) ** 0.5
+                value.uniform_(-limit, limit, generator=generator)
+            elif name.endswith("_w"):
+                sd = shape[-2] ** -0.5
+                if name in _SPLIT:  # two blocks of one layer share its fan in
+                    sd = sum(self.shapes[block][-2] for block in _SPLIT[name]) ** -0.5
+                torch.nn.init.trunc_normal_(value, std=sd, a=-2 * sd, b=2 * sd, generator=generator)
+            drawn.append(value.flatten())
+        return torch.cat(drawn)
+
+
+# The critic's first layer, cut into the block that multiplies the state and the one that multiplies the joint action.
+_SPLIT = {name: ("state_w", "action_w") for name in ("state_w", "action_w")}
+
+
+def policy_layout(agents: int, observation: int, action: int, width: int) -> Layout:
+    """The policy that all agents share: agent id and observation, Linear, relu, GRU, relu, Linear, tanh."""
+    return Layout(
+        {
+            "embed_w": (agents + observation, width),
+            "embed_b": (width,),
+            "gru_wi": (width, 3 * width),
+            "gru_wh": (width, 3 * width),
+            "gru_b": (3 * width,),
+            "out_w": (width, action),
+            "out_b": (action,),
+        }
+    )
+
+
+def critic_layout(state: int, joint_action: int, width: int, twins: int = 2) -> Layout:
+    """Twin critics: (state, joint action), Linear, relu, Linear, relu, Linear 1."""
+    return Layout(
+        {
+            "state_w": (twins, state, width),
+            "action_w": (twins, joint_action, width),
+            "first_b": (twins, 1, width),
+            "second_w": (twins, width, width),
+            "second_b": (twins, 1, width),
+            "out_w": (twins, width, 1),
+            "out_b": (twins, 1, 1),
+        }
+    )
+
+
+def with_agent_id(observations: Tensor) -> Tensor:
+    """Puts the one-hot agent id before the observation: [..., N, O] -> [..., N, N + O]."""
+    agents = observations.shape[-2]
+    identity = torch.eye(agents, dtype=observations.dtype, device=observations.device)
+    return torch.cat([identity.expand(*observations.shape[:-1], agents), observations], dim=-1)
+
+
+def policy_step(parameters: dict[str, Tensor], inputs: Tensor, hidden: Tensor) -> tuple[Tensor, Tensor]:
+    """One step of acting: inputs [R, rows, N + O], hidden [R, rows, width] -> actions [R, rows, A], new hidden."""
+    hidden = _gru_step(parameters, _gru_inputs(parameters, inputs), hidden)
+    return _policy_head(parameters, hidden), hidden
+
+
+def policy_unroll(parameters: dict[str, Tensor], observations: Tensor, keep: Tensor) -> Tensor:
+    """The policy along sequences, from a zero hidden state.
+
+    Args:
+        observations: [R, T, B, N, O].
+        keep: [R, T, B], 0 where a step follows the end of an episode (the hidden state starts anew), else 1.
+
+    Returns:
+        actions [R, T, B, N, A] in [-1, 1].
+    """
+    runs, steps, sequences, agents, _ = observations.shape
+    rows = sequences * agents
+    inputs = with_agent_id(observations).reshape(runs, steps * rows, -1)
+    # Everything that does not depend on the hidden state is one product over all steps.
+    gates = _gru_inputs(parameters, inputs).view(runs, steps, rows, -1)
+    keep = keep.repeat_interleave(agents, dim=2)[..., None]  # [R, T, B * N, 1]
+    hidden = gates.new_zeros(runs, rows, parameters["gru_wh"].shape[1])
+    hiddens = []
+    for step in range(steps):
+        hidden = _gru_step(parameters, gates[:, step], hidden if step == 0 else hidden * keep[:, step])
+        hiddens.append(hidden)
+    stacked = torch.stack(hiddens, dim=1).view(runs, steps * rows, -1)
+    return _policy_head(parameters, stacked).view(runs, steps, sequences, agents, -1)
+
+
+def critic_values(parameters: dict[str, Tensor], states: Tensor, actions: Tensor) -> Tensor:
+    """Twin values of several joint actions in each state.
+
+    The state's share of the first layer is computed once for all joint actions of that state.
+
+    Args:
+        states: [R, M, S].
+        actions: joint actions, [R, M, K, N * A].
+
+    Returns:
+        [R, twins, M, K].
+    """
+    runs, points, choices, _ = actions.shape
+    twins, width = parameters["state_w"].shape[1], parameters["state_w"].shape[3]
+    stack = {name: value.flatten(0, 1) for name, value in parameters.items()}  # [R * twins, in, out]
+
+    def per_twin(values: Tensor) -> Tensor:
+        """[R, rows, features] -> [R * twins, rows, features], without a copy where R is 1."""
+        return values[:, None].expand(-1, twins, -1, -1).reshape(runs * twins, *values.shape[1:])
+
+    from_state = torch.baddbmm(stack["first_b"], per_twin(states), stack["state_w"])  # [R * twins, M, width]
+    from_action = torch.bmm(per_twin(actions.flatten(1, 2)), stack["action_w"])  # [R * twins, M * K, width]
+    first = from_action.view(runs * twins, points, choices, width) + from_state[:, :, None]
+    hidden = first.relu().view(runs * twins, points * choices, width)
+    hidden = torch.baddbmm(stack["second_b"], hidden, stack["second_w"]).relu()
+    return torch.baddbmm(stack["out_b"], hidden, stack["out_w"]).view(runs, twins, points, choices)
+
+
+def _gru_inputs(parameters: dict[str, Tensor], inputs: Tensor) -> Tensor:
+    """The embedded input's share of the three gates: [R, rows, N + O] -> [R, rows, 3 * width]."""
+    embedded = torch.baddbmm(parameters["embed_b"][:, None], inputs, parameters["embed_w"]).relu()
+    return torch.baddbmm(parameters["gru_b"][:, None], embedded, parameters["gru_wi"])
+
+
+def _gru_step(parameters: dict[str, Tensor], gates: Tensor, hidden: Tensor) -> Tensor:
+    """Sonnet's GRU: the reset gate acts before the recurrent product, one bias (cuDNN's differs in both)."""
+    width = hidden.shape[-1]
+    recurrent = parameters["gru_wh"]
+    update, reset = torch.baddbmm(gates[..., : 2 * width], hidden, recurrent[..., : 2 * width]).sigmoid().chunk(2, dim=-1)
+    candidate = torch.baddbmm(gates[..., 2 * width :], reset * hidden, recurrent[..., 2 * width :]).tanh()
+    return torch.lerp(hidden, candidate, update)
+
+
+def _policy_head(parameters: dict[str, Tensor], hidden: Tensor) -> Tensor:
+    return torch.baddbmm(parameters["out_b"][:, None], hidden.relu(), parameters["out_w"]).tanh()

@@ -1,0 +1,184 @@
+"""The report of a scale: one self-contained HTML page, verdict first. Reads files only, imports no torch.
+
+Everything on the page comes from the results folder; only the last section, timings, differs by nature from run to run.
+"""
+
+import base64
+import json
+from collections.abc import Iterator
+from pathlib import Path
+
+import jinja2
+import pandas as pd
+
+from pjap_bench.errors import BenchError
+from pjap_bench.files import read_json, sha256, write_text
+from pjap_bench.statistics.results import job_files
+
+FIGURES = tuple(f"figure{number}" for number in range(1, 7))
+STATUS_CLASSES = {  # statuses in the order they are counted, and their CSS class
+    "reproduced": "reproduced",
+    "reproduced on generated data": "reproduced",
+    "not reproduced": "not-reproduced",
+    "inconclusive": "inconclusive",
+    "not testable at this scale": "not-testable",
+}
+ESTIMATE_ROWS = {  # quantity and normalisation of the table of scores, and how they are called there
+    ("final_return", "raw"): "Final return",
+    ("final_return", "reference"): "Final return, reference normalisation",
+    ("last_five_return", "raw"): "Mean of the last five evaluations (extra)",
+    ("distance_sampled", "raw"): "Distance of sampled actions, last fifth",
+    ("distance_uniform", "raw"): "Distance on uniform samples, last fifth",
+}
+
+
+def write_report(results: Path, settings: dict, stamp: dict) -> None:
+    """Writes report.html into `results`.
+
+    Args:
+        results: folder of a scale with verdict.json, statistics.csv, datasets/, games/, runs/, figures/ and, if the
+            workflow ran, benchmarks/.
+        settings: {"arms": {...}, "experiments": {...}, "statistics": {...}}.
+        stamp: where the page comes from.
+
+    Raises:
+        BenchError: something that the page shows is missing.
+    """
+    verdict = read_json(results / "verdict.json")
+    environment = jinja2.Environment(
+        loader=jinja2.FileSystemLoader(Path(__file__).parent),
+        autoescape=True,
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.filters["number"] = _number
+    page = environment.get_template("page.html.jinja").render(
+        stamp=stamp,
+        settings=settings,
+        verdict=verdict,
+        counts=", ".join(f"{verdict['counts'][name]} {name}" for name in STATUS_CLASSES if verdict["counts"][name]),
+        status_classes=STATUS_CLASSES,
+        figures={name: _figure(results / "figures" / f"{name}.png") for name in FIGURES},
+        captions=read_json(results / "games" / "captions.json"),
+        figure6_text=_figure6_text(results, settings),
+        datasets=[read_json(path) for path in sorted((results / "datasets").glob("*.json"))],
+        scores=_scores(results, settings),
+        runs=_runs(results, settings),
+        stamps=_stamps(results, settings, verdict, stamp),
+        timings=_timings(results, settings),
+        benchmarks=_benchmarks(results),
+    )
+    write_text(results / "report.html", page)
+
+
+def _figure(path: Path) -> dict:
+    """The picture as a data URI, and its digest."""
+    try:
+        picture = path.read_bytes()
+    except OSError as error:
+        raise BenchError("the figure is not there", where=path, do="run the figures step") from error
+    return {"uri": "data:image/png;base64," + base64.b64encode(picture).decode(), "sha256": sha256(path)}
+
+
+def _read_statistics(results: Path) -> pd.DataFrame:
+    path = results / "statistics.csv"
+    if not path.exists():
+        raise BenchError("the statistics are not there", where=path, do="run the statistics step")
+    return pd.read_csv(path)
+
+
+def _scores(results: Path, settings: dict) -> list[dict]:
+    """The mean over seeds of each arm with its percentile interval, one row per dataset, quantity and arm."""
+    statistics = _read_statistics(results)
+    means = statistics[(statistics["estimator"] == "mean") & (statistics["method"] != "t")]
+    rows = []
+    for dataset, experiment in settings["experiments"].items():
+        for (quantity, normalisation), title in ESTIMATE_ROWS.items():
+            for arm in experiment["arms"]:
+                chosen = means[
+                    (means["dataset"] == dataset)
+                    & (means["arm"] == arm)
+                    & (means["quantity"] == quantity)
+                    & (means["normalisation"] == normalisation)
+                ]
+                for row in chosen.to_dict("records"):
+                    label = settings["arms"][arm]["label"]
+                    rows.append(row | {"title": title, "label": label, "interval": pd.notna(row["low"])})
+    return rows
+
+
+def _figure6_text(results: Path, settings: dict) -> str:
+    """What Figure 6 shows, in numbers, for who cannot see it."""
+    parts = []
+    for row in _scores(results, settings):
+        if (row["quantity"], row["normalisation"]) in {("final_return", "raw"), ("distance_sampled", "raw")}:
+            parts.append(f"{row['dataset']}, {row['label']}, {row['title'].lower()}: {_number(row['value'])}")
+    return "Bars of final returns, curves of distances and of returns. Means over seeds: " + "; ".join(parts) + "."
+
+
+def _of_every_job(results: Path, settings: dict, name: str) -> Iterator[Path]:
+    """That file of every job of the scale, dataset after dataset, arm after arm."""
+    for dataset, experiment in settings["experiments"].items():
+        for arm in experiment["arms"]:
+            yield from job_files(results / "runs" / dataset / arm, experiment, name)
+
+
+def _runs(results: Path, settings: dict) -> list[dict]:
+    """One row per dataset and arm: seeds, updates and the settings of its runs as JSON."""
+    rows = []
+    for dataset, experiment in settings["experiments"].items():
+        for arm in experiment["arms"]:
+            jobs = [read_json(path) for path in job_files(results / "runs" / dataset / arm, experiment, "run.json")]
+            if not jobs:
+                raise BenchError("no finished run", where=results / "runs" / dataset / arm, do="run the training step")
+            rows.append(
+                {
+                    "dataset": dataset,
+                    "label": settings["arms"][arm]["label"],
+                    "seeds": experiment["seeds"],
+                    "updates": experiment["updates"],
+                    "code": sorted({job["stamp"]["code"] for job in jobs}),
+                    "settings": json.dumps(jobs[0]["settings"], indent=1, sort_keys=True),
+                }
+            )
+    return rows
+
+
+def _stamps(results: Path, settings: dict, verdict: dict, stamp: dict) -> list[tuple[str, dict]]:
+    """The provenance of every stage of this page, by the stage's name."""
+    stamps = [("Games (Figures 1 to 5)", read_json(results / "games" / "provenance.json"))]
+    for path in sorted((results / "datasets").glob("*.json")):
+        stamps.append((f"Dataset {path.stem}", read_json(path)["stamp"]))
+    training = {}
+    for path in _of_every_job(results, settings, "run.json"):
+        run_stamp = read_json(path)["stamp"]
+        training.setdefault((run_stamp["code"], run_stamp["image"]), run_stamp)
+    stamps += [("Training", run_stamp) for run_stamp in training.values()]
+    stamps.append(("Statistics", read_json(results / "statistics.provenance.json")["stamp"]))
+    return [*stamps, ("Verdict", verdict["stamp"]), ("This page", stamp)]
+
+
+def _timings(results: Path, settings: dict) -> list[dict]:
+    """timing.json of every job of training."""
+    rows = []
+    for path in _of_every_job(results, settings, "timing.json"):
+        rows.append({"job": "/".join(path.parent.parts[-3:])} | read_json(path))
+    return rows
+
+
+def _benchmarks(results: Path) -> list[dict]:
+    """Seconds, largest resident memory (MB) and processor seconds of every job that Snakemake benchmarked."""
+    rows = []
+    for path in sorted((results / "benchmarks").rglob("*.tsv")):
+        table = pd.read_csv(path, sep="\t", na_values=["-"])
+        name = path.relative_to(results / "benchmarks").with_suffix("").as_posix()
+        for row in table.to_dict("records"):
+            measured = {"seconds": row["s"], "memory": row.get("max_rss"), "processor": row.get("cpu_time")}
+            rows.append({"job": name} | measured)
+    return rows
+
+
+def _number(value: float) -> str:
+    """Four significant digits, a true minus sign, a dash for what was not measured."""
+    return "–" if pd.isna(value) else f"{value:.4g}".replace("-", "−")

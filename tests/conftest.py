@@ -1,0 +1,47 @@
+"""What the tests share: small datasets made of noise, and the settings of a small learner."""
+
+import json
+
+import numpy as np
+import pytest
+
+from pjap_bench import config, files
+from pjap_bench.datasets import hdf5
+
+LABEL = {"scale": "smoke", "regime": "a test"}
+
+
+@pytest.fixture
+def settings() -> dict:
+    """Training settings of the smoke scale's PJAP arm: complete, tiny."""
+    return config.training_settings(config.load("smoke"), "good", "maddpg_cql_pjap")
+
+
+@pytest.fixture
+def noise_dataset() -> hdf5.Dataset:
+    """Three episodes of pure noise by two 'policies': for shapes and algebra, not for learning."""
+    random = np.random.default_rng(0)
+    episodes, horizon = 3, 1000
+    return hdf5.Dataset(
+        physics=random.standard_normal((episodes, horizon + 1, 18)).astype(np.float32),
+        actions=random.uniform(-1, 1, (episodes, horizon, 6)).astype(np.float32),
+        rewards=random.standard_normal((episodes, horizon)).astype(np.float32),
+        seed=np.arange(episodes),
+        policy=np.array([0, 0, 1]),
+        attributes={"environment": "two_agent_halfcheetah", "dataset": "noise", "policies": ["first", "second"]},
+    )
+
+
+@pytest.fixture
+def noise_file(tmp_path, noise_dataset):
+    """The same as a file with its summary."""
+    path = tmp_path / "noise.h5"
+    hdf5.write(path, noise_dataset)
+    files.write_json(hdf5.summary_path(path), {"sha256": files.sha256(path)})
+    return path
+
+
+@pytest.fixture
+def label() -> str:
+    """The --label of a command."""
+    return json.dumps(LABEL)

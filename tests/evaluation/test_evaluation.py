@@ -1,0 +1,55 @@
+"""Acting step by step is what the learner unrolls, and an episode's return depends on its own seed and run alone."""
+
+import numpy as np
+import torch
+
+from pjap_bench.datasets.sequences import Normaliser
+from pjap_bench.environments import TwoAgentHalfCheetah
+from pjap_bench.evaluation import evaluate
+from pjap_bench.networks import policy_layout, policy_step, policy_unroll, with_agent_id
+
+LAYOUT = policy_layout(agents=2, observation=13, action=3, width=8)
+NORMALISER = Normaliser(torch.full((2, 13), 0.5), torch.full((2, 13), 2.0))
+
+
+def stack(*seeds: int) -> torch.Tensor:
+    return torch.stack([LAYOUT.initialise(torch.Generator().manual_seed(seed)) for seed in seeds])
+
+
+def test_stepping_equals_unrolling():
+    parameters = LAYOUT.unflatten(stack(0, 1))
+    observations = torch.randn(2, 6, 5, 2, 13, generator=torch.Generator().manual_seed(2))
+    unrolled = policy_unroll(parameters, observations, torch.ones(2, 6, 5))
+    hidden = torch.zeros(2, 10, 8)
+    for step in range(6):
+        actions, hidden = policy_step(parameters, with_agent_id(observations[:, step]).reshape(2, 10, -1), hidden)
+        assert torch.allclose(actions.view(2, 5, 2, 3), unrolled[:, step], atol=1e-6)
+
+
+def test_an_episode_end_forgets_what_came_before():
+    parameters = LAYOUT.unflatten(stack(0))
+    observations = torch.randn(1, 6, 1, 2, 13, generator=torch.Generator().manual_seed(3))
+    keep = torch.ones(1, 6, 1)
+    keep[0, 3] = 0.0
+    whole = policy_unroll(parameters, observations, keep)
+    fresh = policy_unroll(parameters, observations[:, 3:], torch.ones(1, 3, 1))
+    assert torch.allclose(whole[:, 3:], fresh, atol=1e-6)
+    assert not torch.allclose(whole[:, 3:], policy_unroll(parameters, observations, torch.ones(1, 6, 1))[:, 3:], atol=1e-6)
+
+
+def test_returns_of_an_episode_do_not_depend_on_the_others(monkeypatch):
+    monkeypatch.setattr(TwoAgentHalfCheetah, "horizon", 30)
+    policies = stack(0, 1)
+    together = evaluate(TwoAgentHalfCheetah, LAYOUT, policies, NORMALISER, [[3, 4, 5], [3, 9, 5]])
+    alone = evaluate(TwoAgentHalfCheetah, LAYOUT, policies[1:], NORMALISER, [[9]])
+    assert together.shape == (2, 3)
+    assert np.allclose(together[1, 1], alone[0, 0], atol=1e-2)
+    assert together[0, 0] != together[1, 0]  # another policy
+    assert np.array_equal(together, evaluate(TwoAgentHalfCheetah, LAYOUT, policies, NORMALISER, [[3, 4, 5], [3, 9, 5]]))
+
+
+def test_the_normaliser_is_used(monkeypatch):
+    monkeypatch.setattr(TwoAgentHalfCheetah, "horizon", 30)
+    plain = Normaliser(torch.zeros(2, 13), torch.ones(2, 13))
+    returns = [evaluate(TwoAgentHalfCheetah, LAYOUT, stack(0), normaliser, [[1]]) for normaliser in (plain, NORMALISER)]
+    assert returns[0] != returns[1]

@@ -1,0 +1,124 @@
+"""The configuration: complete, strict, and clear about what is wrong."""
+
+import copy
+
+import pytest
+import yaml
+
+from pjap_bench import algorithms, config, samplers
+from pjap_bench.datasets import cards
+from pjap_bench.errors import BenchError
+
+
+@pytest.mark.parametrize("scale", config.SCALES)
+def test_every_scale_is_valid_and_names_what_exists(scale):
+    loaded = config.load(scale)
+    assert loaded["scale"] == scale
+    for dataset, experiment in loaded["experiments"].items():
+        assert dataset in cards.names()
+        for arm in experiment["arms"]:
+            settings = config.training_settings(loaded, dataset, arm)
+            assert settings["algorithm"] in algorithms.ALGORITHMS
+            assert settings["sampler"] in samplers.SAMPLERS
+        assert {"maddpg_cql", "maddpg_cql_pjap", "behaviour_cloning"} <= set(experiment["arms"])
+    assert loaded["jobs"]["checkpoint_every"] % loaded["training"]["log_every"] == 0
+    assert loaded["training"]["evaluation"]["every"] % loaded["training"]["log_every"] == 0
+
+
+@pytest.mark.parametrize("scale", config.SCALES)
+@pytest.mark.parametrize("dataset", ["good", "good_medium"])
+def test_the_arms_of_the_paper_differ_in_the_sampler_alone(scale, dataset):
+    loaded = config.load(scale)
+    first, second = (config.training_settings(loaded, dataset, arm) for arm in ("maddpg_cql", "maddpg_cql_pjap"))
+    assert {key for key in first if first[key] != second[key]} == {"sampler"}
+
+
+def test_overlays_change_something_and_never_repeat_the_paper():
+    paper = config.load("paper")
+    for scale in config.SCALES[:-1]:
+        overlay = yaml.safe_load((config.FOLDER / f"{scale}.yaml").read_text())
+        same = [path for path, value in leaves(overlay) if value == follow(paper, path)]
+        assert not same, f"{scale}.yaml repeats {same}"
+
+
+def leaves(tree, path=()):
+    for key, value in tree.items():
+        if isinstance(value, dict):
+            yield from leaves(value, (*path, key))
+        else:
+            yield (*path, key), value
+
+
+def follow(tree, path):
+    for key in path:
+        if not isinstance(tree, dict) or key not in tree:
+            return None
+        tree = tree[key]
+    return tree
+
+
+def test_presets_lie_under_the_training_keys():
+    loaded = config.load("paper")
+    settings = config.training_settings(loaded, "good", "maddpg_cql")
+    assert settings["critic_width"] == 256 and settings["cql_weight"] == 5.0
+    loaded["training"] |= {"preset": "preprint", "refresh": "uniform"}
+    settings = config.training_settings(loaded, "good", "maddpg_cql")
+    assert settings["critic_width"] == 128 and settings["refresh"] == "uniform"
+    assert config.training_settings(loaded, "good", "maddpg_cql_current")["other_agents"] == "current"
+
+
+@pytest.mark.parametrize(
+    ("override", "message"),
+    [
+        ({"traning": {}}, "unknown key 'traning'"),
+        ({"training": {"bach": 3}}, "unknown key 'training.bach'"),
+        ({"training": {"batch": 0}}, "training.batch"),
+        ({"training": {"batch": "many"}}, "training.batch"),
+        ({"training": {"discount": 1.5}}, "training.discount"),
+        ({"training": {"refresh": "sometimes"}}, "training.refresh"),
+        ({"training": {"preset": "final"}}, "unknown preset 'final'"),
+        ({"training": {"log_every": 7}}, "multiple of training.log_every"),
+        ({"experiments": {"good": {"arms": ["magic"]}}}, "unknown arm 'magic'"),
+        ({"experiments": {"good": {"seeds": 0}}}, "experiments.good.seeds"),
+        ({"experiments": {"perfect": {"arms": ["maddpg_cql"], "seeds": 1, "updates": 1}}}, "unknown dataset 'perfect'"),
+        ({"datasets": {"episodes_per_policy": {"good": -1}}}, "datasets.episodes_per_policy.good"),
+        ({"arms": {"maddpg_cql": {"sampler": "best"}}}, "unknown sampler 'best'"),
+        ({"arms": {"maddpg_cql": {"algorithm": "sac"}}}, "unknown algorithm 'sac'"),
+        ({"games": {"figure2": {"batches": 3}}}, "unknown key 'games.figure2.batches'"),
+        ({"statistics": 3}, "statistics"),
+    ],
+)
+def test_bad_values_name_the_key_and_where(override, message):
+    with pytest.raises(BenchError, match=message) as caught:
+        config.load("quick", override)
+    assert "--config" in str(caught.value)
+
+
+def test_errors_name_the_file(tmp_path, monkeypatch):
+    for path in config.FOLDER.glob("*.yaml"):
+        (tmp_path / path.name).write_text(path.read_text())
+    monkeypatch.setattr(config, "FOLDER", tmp_path)
+    (tmp_path / "quick.yaml").write_text("scale: quick\nspeed: high\n")
+    with pytest.raises(BenchError, match=r"quick\.yaml: unknown key 'speed'"):
+        config.load("quick")
+    (tmp_path / "quick.yaml").write_text("scale: [quick\n")
+    with pytest.raises(BenchError, match=r"quick\.yaml: not valid YAML"):
+        config.load("quick")
+    (tmp_path / "quick.yaml").write_text("- quick\n")
+    with pytest.raises(BenchError, match=r"quick\.yaml: not a mapping"):
+        config.load("quick")
+    (tmp_path / "quick.yaml").unlink()
+    with pytest.raises(BenchError, match=r"quick\.yaml: cannot be read"):
+        config.load("quick")
+
+
+def test_unknown_scale():
+    with pytest.raises(BenchError, match=r"unknown scale 'huge'.*smoke, quick, laptop, paper"):
+        config.load("huge")
+
+
+def test_merge_leaves_its_arguments_alone():
+    base, overlay = {"a": {"b": 1, "c": 2}}, {"a": {"b": 3}}
+    kept = copy.deepcopy(base)
+    assert config.merge(base, overlay) == {"a": {"b": 3, "c": 2}}
+    assert base == kept

@@ -1,0 +1,43 @@
+# What the rules share: the checked configuration, digests of sources, names of jobs.
+# --config and --configfile come on top of the scale's settings, and are checked like them.
+SCALE = config.get("scale", "quick")
+SETTINGS = configuration.load(SCALE, {key: value for key, value in config.items() if key != "scale"})
+RESULTS = f"{SETTINGS['results']}/{SCALE}"
+SCALE_LABEL = json.dumps({"scale": SCALE})
+LABEL = json.dumps(
+    {"scale": SCALE, "regime": SETTINGS["regime"]}
+)  # not for training: a reworded sentence must not retrain
+
+
+def code(module):
+    """Snakemake does not see what a command imports: a digest as parameter makes a changed source rerun its stage."""
+    return provenance.source_digest(f"pjap_bench.{module}")
+
+
+# Commands find the python that runs Snakemake, also where nobody activated its environment. A prefix replaces Snakemake's
+# own, so bash's strict mode is said again: without pipefail a failure in front of `tee` would go unseen.
+shell.prefix(f'set -euo pipefail; export PATH="{Path(sys.executable).parent}:$PATH"; ')
+
+EXPERIMENTS = SETTINGS["experiments"]
+
+
+def job_names(dataset):
+    """The seeds of an experiment, cut into jobs: "seeds-0-1", "seeds-2-3", ..."""
+    seeds = configuration.experiment_seeds(EXPERIMENTS[dataset])
+    size = SETTINGS["jobs"]["runs_per_job"]
+    return [f"seeds-{part[0]}-{part[-1]}" for part in (seeds[i : i + size] for i in range(0, len(seeds), size))]
+
+
+def run_files(name):
+    """That file of every job of the scale."""
+    return [
+        f"{RESULTS}/runs/{dataset}/{arm}/{job}/{name}"
+        for dataset, experiment in EXPERIMENTS.items()
+        for arm in experiment["arms"]
+        for job in job_names(dataset)
+    ]
+
+
+def seeds_of(wildcards):
+    first, last = map(int, wildcards.seeds.split("-"))
+    return list(range(first, last + 1))

@@ -1,0 +1,24 @@
+# Figures 1 to 5: simulation of the polynomial games (sections 2.3, 3 and 4.1).
+GAME_FIGURES = [f"figure{number}" for number in range(1, 6)]
+
+
+rule simulate_games:
+    output:
+        expand("{results}/games/{figure}.npz", results=RESULTS, figure=GAME_FIGURES),
+        multiext(f"{RESULTS}/games/", "estimates.json", "captions.json", "provenance.json"),
+    log:
+        f"{RESULTS}/logs/simulate_games.log",
+    benchmark:
+        f"{RESULTS}/benchmarks/simulate_games.tsv"
+    threads: 1
+    resources:
+        mem_mb=2000,
+        runtime=10,
+    params:
+        settings=json.dumps(SETTINGS["games"]),
+        label=SCALE_LABEL,
+        code=code("games.experiments"),
+        folder=subpath(output[0], parent=True),
+    shell:
+        "python -m pjap_bench simulate-games --settings {params.settings:q} --label {params.label:q}"
+        " --output {params.folder:q} > {log:q} 2>&1"

@@ -1,0 +1,28 @@
+# One self-contained page: verdicts, figures, provenance, timings.
+rule write_report:
+    input:
+        f"{RESULTS}/verdict.json",
+        multiext(f"{RESULTS}/", "statistics.csv", "statistics.provenance.json"),
+        multiext(f"{RESULTS}/games/", "captions.json", "provenance.json"),
+        expand("{results}/figures/{figure}.{kind}", results=RESULTS, figure=FIGURE_DATA, kind=["png", "pdf"]),
+        SUMMARIES,
+        run_files("run.json"),
+        run_files("timing.json"),
+    output:
+        report(f"{RESULTS}/report.html", category="Report"),
+    log:
+        f"{RESULTS}/logs/write_report.log",
+    benchmark:
+        f"{RESULTS}/benchmarks/write_report.tsv"
+    threads: 1
+    resources:
+        mem_mb=2000,
+        runtime=10,
+    params:
+        settings=json.dumps(EVALUATED),
+        label=LABEL,
+        results=lambda wildcards: RESULTS,
+        code=code("report"),
+    shell:
+        "python -m pjap_bench report --settings {params.settings:q} --label {params.label:q}"
+        " --results {params.results:q} > {log:q} 2>&1"

@@ -1,0 +1,70 @@
+# Statistics over seeds, and from them and the games' estimates the verdict on every claim.
+EVALUATED = {
+    "arms": {
+        arm: SETTINGS["arms"][arm]
+        for arm in SETTINGS["arms"]
+        if any(arm in experiment["arms"] for experiment in EXPERIMENTS.values())
+    },
+    "experiments": {
+        dataset: experiment | {"seeds": configuration.experiment_seeds(experiment), "jobs": job_names(dataset)}
+        for dataset, experiment in EXPERIMENTS.items()
+    },
+    "statistics": SETTINGS["statistics"],
+}
+# Of the datasets of the experiments and of those that they are mixed from.
+SUMMARIES = [
+    f"{RESULTS}/datasets/{name}.json"
+    for name in sorted({part for dataset in EXPERIMENTS for part in [dataset, *CARDS[dataset].get("parts", [])]})
+]
+
+
+rule compute_statistics:
+    input:
+        run_files("run.json"),
+        run_files("evaluations.csv"),
+        run_files("metrics.csv"),
+        SUMMARIES,
+    output:
+        multiext(f"{RESULTS}/", "statistics.csv", "scores.csv", "curves.csv", "statistics.provenance.json"),
+    log:
+        f"{RESULTS}/logs/compute_statistics.log",
+    benchmark:
+        f"{RESULTS}/benchmarks/compute_statistics.tsv"
+    threads: 1
+    resources:
+        mem_mb=4000,
+        runtime=30,
+    params:
+        settings=json.dumps(EVALUATED),
+        label=LABEL,
+        results=lambda wildcards: RESULTS,
+        code=code("statistics.summary"),
+    shell:
+        "python -m pjap_bench summarise --settings {params.settings:q} --label {params.label:q}"
+        " --results {params.results:q} > {log:q} 2>&1"
+
+
+rule judge_claims:
+    input:
+        claims="workflow/claims.yaml",
+        estimates=f"{RESULTS}/games/estimates.json",
+        statistics=f"{RESULTS}/statistics.csv",
+        datasets=SUMMARIES,
+    output:
+        f"{RESULTS}/verdict.json",
+    log:
+        f"{RESULTS}/logs/judge_claims.log",
+    benchmark:
+        f"{RESULTS}/benchmarks/judge_claims.tsv"
+    threads: 1
+    resources:
+        mem_mb=2000,
+        runtime=10,
+    params:
+        settings=json.dumps(EVALUATED),
+        label=LABEL,
+        results=lambda wildcards: RESULTS,
+        code=code("statistics.verdict"),
+    shell:
+        "python -m pjap_bench judge --claims {input.claims:q} --settings {params.settings:q} --label {params.label:q}"
+        " --results {params.results:q} 2>&1 | tee {log:q}"
