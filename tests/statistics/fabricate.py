@@ -44,6 +44,7 @@ STAMP = {
     "image": "uncontained",
     "datasets": {"good": "a" * 64, "good_medium": "b" * 64},
     "python": "3.11.7",
+    "processor": "none",
     "packages": {"numpy": "2.4.6"},
 }
 FINAL = {"maddpg_cql": 6000.0, "maddpg_cql_pjap": 6500.0, "behaviour_cloning": 7000.0}
