@@ -39,7 +39,7 @@ def load(scale: str, overrides: dict[str, Any] | None = None) -> dict[str, Any]:
         configuration = merge(configuration, _mapping(overlay))
         _check(configuration, overlay)
     if overrides:
-        configuration = merge(configuration, overrides)
+        configuration = merge(configuration, _typed(overrides))
         _check(configuration, "--config")
     return configuration
 
@@ -118,6 +118,24 @@ def _check(configuration: dict, where: object) -> None:
     ):
         if value % training["log_every"]:
             raise BenchError(f"key '{key}': {value} is not a multiple of training.log_every", where=where, do="correct the value")
+
+
+def _typed(value: Any) -> Any:
+    """Numbers and booleans inside a nested --config value, which Snakemake hands over as text."""
+    if isinstance(value, dict):
+        return {key: _typed(inner) for key, inner in value.items()}
+    if isinstance(value, list):
+        return [_typed(inner) for inner in value]
+    if not isinstance(value, str):
+        return value
+    if value.lower() in ("true", "false"):
+        return value.lower() == "true"
+    for kind in (int, float):
+        try:
+            return kind(value)
+        except ValueError:
+            continue
+    return value
 
 
 def _mapping(path: Path) -> dict:

@@ -67,6 +67,17 @@ def test_presets_lie_under_the_training_keys():
     assert config.training_settings(loaded, "good", "maddpg_cql_current")["other_agents"] == "current"
 
 
+def test_numbers_that_snakemake_hands_over_as_text():
+    override = {"training": {"batch": "32", "reward_scale": "1e-1", "standardise": "true", "refresh": "uniform"}}
+    training = config.load("quick", override)["training"]
+    assert (training["batch"], training["reward_scale"], training["standardise"], training["refresh"]) == (
+        32,
+        0.1,
+        True,
+        "uniform",
+    )
+
+
 @pytest.mark.parametrize(
     ("override", "message"),
     [

@@ -1,0 +1,225 @@
+"""The workflow as a user runs it: the whole smoke scale in a copy of the tree, and what reruns after which change."""
+
+import json
+import os
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pandas as pd
+import pytest
+from matplotlib.image import imread
+
+from pjap_bench import config, files
+
+TREE = ("Snakefile", "workflow", "pjap_bench", "datasets", "pyproject.toml")
+SMOKE = ("--cores", "all", "--config", "scale=smoke")
+
+
+def snakemake(folder: Path, *arguments: str) -> subprocess.CompletedProcess:
+    environment = os.environ | {"PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"}
+    environment.pop("PYTHONPATH", None)
+    command = [sys.executable, "-m", "snakemake", *arguments]
+    return subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, check=False)
+
+
+def copy_tree(target: Path) -> Path:
+    target.mkdir()
+    for name in TREE:
+        source = config.ROOT / name
+        if source.is_dir():
+            shutil.copytree(source, target / name, ignore=shutil.ignore_patterns("__pycache__"))
+        else:
+            shutil.copy2(source, target / name)
+    return target
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory) -> Path:
+    """A copy of the tree with a finished smoke run."""
+    folder = copy_tree(tmp_path_factory.mktemp("workflow") / "pjap bench")  # a path with a space
+    done = snakemake(folder, *SMOKE)
+    assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]
+    return folder
+
+
+def planned(folder: Path, *arguments: str) -> dict[str, int]:
+    """How many jobs of each rule a dry run would start."""
+    done = snakemake(folder, "-n", "--quiet", "rules", *(arguments or SMOKE))
+    assert done.returncode == 0, done.stdout + done.stderr
+    text = done.stdout + done.stderr
+    return {rule: int(count) for rule, count in re.findall(r"^(\w+) +(\d+)$", text, re.MULTILINE) if rule not in ("total", "all")}
+
+
+def test_everything_is_there_and_says_where_it_came_from(finished):
+    results = finished / "results" / "smoke"
+    for number in range(1, 7):
+        picture = imread(results / "figures" / f"figure{number}.png")
+        assert picture.std() > 0.05
+        assert (results / "figures" / f"figure{number}.pdf").read_bytes().startswith(b"%PDF")
+    verdict = files.read_json(results / "verdict.json")
+    assert {f"C{number}" for number in range(1, 12)} - {"C2"} <= {entry["id"] for entry in verdict["claims"]}
+    statuses = {entry["id"]: entry["status"] for entry in verdict["claims"]}
+    assert all(
+        statuses[name] == "not testable at this scale" for name in statuses if name.startswith(("C12", "C13", "C14", "C15"))
+    )
+    page = (results / "report.html").read_text()
+    assert "not testable at this scale" in page
+    assert "uncontained" in page
+    assert page.count("data:image/png;base64,") >= 6
+    stamp = verdict["stamp"]
+    assert stamp["seeds"] == [0, 1]
+    assert stamp["datasets"] == {name: files.sha256(results / f"datasets/{name}.h5") for name in ("good", "good_medium")}
+    assert stamp["scale"] == "smoke" and stamp["image"] == "uncontained" and len(stamp["code"]) == 12
+    run = files.read_json(results / "runs/good/maddpg_cql_pjap/seeds-0-1/run.json")
+    assert run["stamp"]["datasets"] == {"good": files.sha256(results / "datasets/good.h5")}
+    assert run["stamp"]["seeds"] == [0, 1]
+    statistics = pd.read_csv(results / "statistics.csv")
+    assert set(statistics["dataset"]) == {"good", "good_medium"}
+    assert {"maddpg_cql", "maddpg_cql_pjap", "behaviour_cloning"} <= set(statistics["arm"])
+    assert not list((results / "checkpoints").rglob("*.safetensors"))
+    assert (results / "benchmarks/train/good/maddpg_cql/seeds-0-1.tsv").exists()
+    assert "updates/s" in (results / "logs/train/good/maddpg_cql/seeds-0-1.log").read_text()
+
+
+def test_nothing_is_to_be_done_after_a_finished_run(finished):
+    done = snakemake(finished, "-n", *SMOKE)
+    assert done.returncode == 0
+    assert "Nothing to be done" in done.stdout + done.stderr
+    assert planned(finished) == {}
+
+
+@pytest.mark.parametrize(
+    ("changed", "reruns", "rests"),
+    [
+        ("pjap_bench/figures/figure3.py", {"draw_figure": 1, "write_report": 1}, {"train", "simulate_games"}),
+        ("pjap_bench/samplers/pjap.py", {"train": 6, "compute_statistics": 1}, {"collect_dataset", "simulate_games"}),
+        ("pjap_bench/games/learning.py", {"simulate_games": 1, "judge_claims": 1}, {"train", "collect_dataset"}),
+        ("pjap_bench/behaviour/play.py", {"collect_dataset": 2, "mix_dataset": 1, "train": 6}, {"simulate_games"}),
+        ("pjap_bench/report/page.html.jinja", {"write_report": 1}, {"draw_figure", "compute_statistics"}),
+    ],
+)
+def test_a_changed_source_reruns_its_stage_and_what_follows(finished, changed, reruns, rests):
+    path = finished / changed
+    kept = path.read_bytes()
+    try:
+        path.write_bytes(kept + (b"\n{# changed #}\n" if changed.endswith("jinja") else b"\n# changed\n"))
+        plan = planned(finished)
+    finally:
+        path.write_bytes(kept)
+    assert {rule: plan.get(rule, 0) for rule in reruns} == reruns
+    assert not rests & set(plan)
+
+
+def test_a_changed_setting_reruns_what_depends_on_it(finished):
+    plan = planned(finished, "--cores", "1", "--config", "scale=smoke", "training={reward_scale: 0.2}")
+    assert plan["train"] == 6
+    assert "collect_dataset" not in plan
+    plan = planned(finished, "--cores", "1", "--config", "scale=smoke", "statistics={bootstrap_seed: 1}")
+    assert "train" not in plan
+    assert plan["compute_statistics"] == 1
+
+
+def test_a_lost_file_is_made_again_with_the_same_bytes(finished):
+    target = finished / "results/smoke/runs/good/maddpg_cql_pjap/seeds-0-1/metrics.csv"
+    before = {path.name: files.sha256(path) for path in target.parent.iterdir() if path.name != "timing.json"}
+    target.unlink()
+    done = snakemake(finished, str(target.relative_to(finished)), *SMOKE)
+    assert done.returncode == 0, done.stderr[-2000:]
+    assert {path.name: files.sha256(path) for path in target.parent.iterdir() if path.name != "timing.json"} == before
+
+
+@pytest.mark.parametrize("scale", config.SCALES)
+def test_every_scale_can_be_planned(finished, scale):
+    plan = planned(finished, "--cores", "1", "--config", f"scale={scale}", "results=elsewhere")
+    assert plan["draw_figure"] == 6
+    experiments = config.load(scale)["experiments"].values()
+    runs = sum(len(experiment["arms"]) * experiment["seeds"] for experiment in experiments)
+    assert plan["train"] == -(-runs // config.load(scale)["jobs"]["runs_per_job"])
+
+
+@pytest.mark.parametrize(
+    ("setting", "message"),
+    [
+        ("scale=huge", "unknown scale 'huge'"),
+        ("traning={batch: 3}", "unknown key 'traning'"),
+        ("training={batch: 0}", "training.batch"),
+    ],
+)
+def test_a_bad_setting_is_one_clear_error(finished, setting, message):
+    done = snakemake(finished, "-n", "--cores", "1", "--config", *(["scale=smoke"] if "scale" not in setting else []), setting)
+    assert done.returncode != 0
+    assert message in done.stdout + done.stderr
+
+
+def test_a_broken_dataset_fails_its_runs_alone(finished, tmp_path):
+    folder = tmp_path / "broken"
+    shutil.copytree(finished, folder, ignore=shutil.ignore_patterns("__pycache__", ".snakemake"))
+    data = folder / "results/smoke/datasets/good.h5"
+    data.write_bytes(data.read_bytes()[:1000])
+    shutil.rmtree(folder / "results/smoke/runs/good/maddpg_cql")
+    shutil.rmtree(folder / "results/smoke/runs/good_medium/maddpg_cql")
+    targets = [f"results/smoke/runs/{name}/maddpg_cql/seeds-0-1/run.json" for name in ("good", "good_medium")]
+    done = snakemake(folder, "--keep-going", *targets, "--rerun-triggers", "input", *SMOKE)
+    assert done.returncode != 0
+    assert "changed or truncated" in done.stdout + done.stderr
+    assert "exit status 2" in done.stdout + done.stderr  # the command's own: tee does not hide it
+    assert not (folder / targets[0]).exists()
+    assert (folder / targets[1]).exists()
+
+
+def test_lint(finished):
+    done = snakemake(finished, "--lint")
+    complaints = set(re.findall(r"^    \* (.*)$", done.stdout + done.stderr, re.MULTILINE))
+    assert complaints == {"Specify a conda environment or container for each rule.:"}  # pinned images come with containers/
+
+
+@pytest.mark.parametrize(
+    "command", [["ruff", "check", "."], ["ruff", "format", "--check", "."], ["snakefmt", "--check", "Snakefile", "workflow"]]
+)
+def test_formatted(command):
+    program = Path(sys.executable).parent / command[0]
+    done = subprocess.run([program, *command[1:]], cwd=config.ROOT, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+def test_versions_agree():
+    import pjap_bench
+
+    citation = files.read_yaml(config.ROOT / "CITATION.cff")
+    assert citation["version"] == pjap_bench.__version__
+
+
+def test_snakemakes_own_report(finished):
+    done = snakemake(finished, *SMOKE, "--report", "snakemake.zip")
+    assert done.returncode == 0, done.stderr[-2000:]
+    assert (finished / "snakemake.zip").stat().st_size > 10_000
+
+
+def test_the_commands_of_the_workflow_are_documented():
+    done = subprocess.run(
+        [sys.executable, "-m", "pjap_bench", "--help"], cwd=config.ROOT, capture_output=True, text=True, check=True
+    )
+    for path in (config.ROOT / "workflow" / "rules").glob("*.smk"):
+        for command in re.findall(r"python -m pjap_bench ([\w-]+)", path.read_text()):
+            assert command in done.stdout
+
+
+def test_settings_that_are_not_json(tmp_path):
+    command = [
+        sys.executable,
+        "-m",
+        "pjap_bench",
+        "simulate-games",
+        "--settings",
+        "{",
+        "--label",
+        json.dumps({}),
+        "--output",
+        str(tmp_path),
+    ]
+    done = subprocess.run(command, cwd=config.ROOT, capture_output=True, text=True, check=False)
+    assert done.returncode == 2
+    assert "not JSON" in done.stderr
