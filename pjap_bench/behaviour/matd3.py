@@ -17,7 +17,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from pjap_bench import files
+from pjap_bench import files, products
 from pjap_bench.behaviour import policy as policies
 from pjap_bench.behaviour.play import play
 from pjap_bench.datasets import cards
@@ -57,11 +57,12 @@ def retrain(dataset: str, name: str, settings: dict, output: Path) -> None:
     found = [policy for policy in card.get("policies", []) if policy["name"] == name]
     if not found:
         raise BenchError(f"no behaviour policy '{name}'", where=f"card of {dataset}", do="use a name that the card lists")
-    torch.set_num_threads(1)
+    products.set_up(threads=1)
     for attempt in range(SEED_ATTEMPTS):
         seed = found[0]["seed"] + attempt * SEED_STEP
         try:
-            chosen = train(get_environment(card["environment"]), found[0]["level"], settings, seed, _say)
+            with products.large():
+                chosen = train(get_environment(card["environment"]), found[0]["level"], settings, seed, _say)
             break
         except StuckSeed as error:
             _say(str(error))

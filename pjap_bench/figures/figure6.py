@@ -111,17 +111,14 @@ def _draw_dataset(column: SubFigure, tables: dict, summary: dict, experiment: di
 
 def _draw_aggregates(axes: list, tables: dict, normalisation: str, labels: dict[str, str]) -> None:
     """Per aggregate: the interval as a bar, its value as a black mark, every seed as a dot. One row per arm."""
-    statistics = tables["statistics"].query("quantity == 'final_return' and normalisation == @normalisation")
+    drawn = ["percentile bootstrap", "point"]  # t intervals are for verdicts
+    statistics = tables["statistics"].query("quantity == 'final_return' and normalisation == @normalisation and method in @drawn")
     scores = tables["scores"].query("quantity == 'final_return' and normalisation == @normalisation")
     edges = [*scores["value"], *statistics.loc[statistics["estimator"].isin(list(AGGREGATES)), ["low", "high"]].stack()]
     margin = 0.06 * (max(edges) - min(edges) or 1.0)
     for axis, (estimator, title) in zip(axes, AGGREGATES.items(), strict=True):
         for row, arm in enumerate(labels):
-            interval = statistics[
-                (statistics["arm"] == arm)
-                & (statistics["estimator"] == estimator)
-                & statistics["method"].isin(["percentile bootstrap", "point"])
-            ].iloc[0]
+            interval = statistics[(statistics["arm"] == arm) & (statistics["estimator"] == estimator)].iloc[0]
             if interval["method"] != "point":
                 width = interval["high"] - interval["low"]
                 axis.barh(row, width, left=interval["low"], height=0.62, color=_colour(arm), alpha=0.7)
