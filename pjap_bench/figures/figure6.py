@@ -111,8 +111,8 @@ def _draw_dataset(column: SubFigure, tables: dict, summary: dict, experiment: di
 
 def _draw_aggregates(axes: list, tables: dict, normalisation: str, labels: dict[str, str]) -> None:
     """Per aggregate: the interval as a bar, its value as a black mark, every seed as a dot. One row per arm."""
-    drawn = ["percentile bootstrap", "point"]  # t intervals are for verdicts
-    statistics = tables["statistics"].query("quantity == 'final_return' and normalisation == @normalisation and method in @drawn")
+    statistics = tables["statistics"].query("quantity == 'final_return' and normalisation == @normalisation")
+    statistics = statistics[statistics["method"] != "t"]  # that interval is for verdicts
     scores = tables["scores"].query("quantity == 'final_return' and normalisation == @normalisation")
     edges = [*scores["value"], *statistics.loc[statistics["estimator"].isin(list(AGGREGATES)), ["low", "high"]].stack()]
     margin = 0.06 * (max(edges) - min(edges) or 1.0)
