@@ -58,9 +58,11 @@ def validate(value: Any, schema: str, where: object) -> None:
         BenchError: the first violation, naming the key and `where`.
     """
     checker = jsonschema.Draft202012Validator(files.read_json(SCHEMAS / f"{schema}.schema.json"))
-    error = jsonschema.exceptions.best_match(checker.iter_errors(value))
-    if error is None:
+    errors = list(checker.iter_errors(value))
+    if not errors:
         return
+    # "fits none of the alternatives" says less than what is wrong with a key of its own
+    error = jsonschema.exceptions.best_match([each for each in errors if each.validator != "oneOf"] or errors)
     key = ".".join(str(part) for part in error.absolute_path)
     if error.validator == "additionalProperties":
         unknown = sorted(set(error.instance) - set(error.schema.get("properties", {})))

@@ -69,7 +69,7 @@ def test_a_full_disk(tmp_path):
     unshare = ["unshare", "--mount"] if os.geteuid() == 0 else ["unshare", "--mount", "--map-root-user"]
     environment = os.environ | {"PYTHONPATH": str(config.ROOT)}
     done = subprocess.run([*unshare, "sh", "-c", inside], capture_output=True, text=True, check=False, env=environment)
-    if "unshare failed" in done.stderr or "permission denied" in done.stderr.lower():
+    if not done.stdout:
         # No right to mount here: a limit on the size of files is the same error from the same system call.
         limited = f'ulimit -f 1000 && trap "" XFSZ && exec "{sys.executable}" "{script}" "{disk}"'
         done = subprocess.run(["sh", "-c", limited], capture_output=True, text=True, check=False, env=environment)

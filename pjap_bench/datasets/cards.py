@@ -14,18 +14,26 @@ def load(name: str) -> dict:
     Raises:
         BenchError: no such dataset, or a card that does not fit workflow/schemas/card.schema.json.
     """
-    path = FOLDER / f"{name}.yaml"
+    card = _read(name)
+    for part in card.get("parts", []):
+        if _read(part)["source"] == "mixture":
+            raise BenchError(f"key 'parts': '{part}' is a mixture itself", where=_path(name), do="name collected datasets")
+    return card
+
+
+def _path(name: str) -> Path:
+    return FOLDER / f"{name}.yaml"
+
+
+def _read(name: str) -> dict:
+    """A card by itself, without a look at its parts."""
+    path = _path(name)
     if name not in names():
         raise BenchError(f"unknown dataset '{name}'", where=FOLDER.name, do=f"use one of: {', '.join(names())}, or add a card")
     card = files.read_yaml(path)
     config.validate(card, "card", path)
     if card["id"] != name:
         raise BenchError(f"id '{card['id']}' differs from the file's name", where=path, do="make them equal")
-    for part in card.get("parts", []):
-        if part not in names() or load(part)["source"] == "mixture":
-            raise BenchError(
-                f"key 'parts': '{part}' is not a dataset that a mixture can take", where=path, do="name collected datasets"
-            )
     return card
 
 

@@ -244,7 +244,7 @@ def test_bad_cards(card_folder, old, new, message):
 def test_a_mixture_of_itself(card_folder):
     path = card_folder / "good_medium.yaml"
     path.write_text(path.read_text().replace("parts: [good, medium]", "parts: [good, good_medium]"))
-    with pytest.raises(BenchError, match="'good_medium' is not a dataset that a mixture can take"):
+    with pytest.raises(BenchError, match="'good_medium' is a mixture itself"):
         cards.load("good_medium")
 
 
