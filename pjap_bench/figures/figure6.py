@@ -37,7 +37,7 @@ def draw(results: Path, stamp: dict) -> Figure:
     settings = read_json(results / "statistics.provenance.json")["settings"]
     tables = {name: _read(results / f"{name}.csv") for name in ("statistics", "scores", "curves")}
     datasets = list(settings["experiments"])
-    figure = style.new_figure(6.2 * len(datasets), 11.5)
+    figure = style.new_figure(6.2 * len(datasets), 12.4)
     regime = textwrap.fill(f"Scale '{stamp['scale']}': {stamp['regime']}", 75 * len(datasets))
     figure.suptitle(regime, fontsize=8.5, color=style.NEUTRAL_COLOUR)
     columns = np.atleast_1d(figure.subfigures(1, len(datasets)))
@@ -94,7 +94,7 @@ def _draw_dataset(column: SubFigure, tables: dict, summary: dict, experiment: di
         Line2D([], [], color="black", linestyle="--", label="on a fixed uniform sample"),
         Line2D([], [], color="black", linestyle=":", label="noise floor: behaviour policy to data"),
     ]
-    axis.legend(handles=handles, loc="upper right")
+    _legend_below(axis, handles)
 
     axis = column.add_subplot(grid[3, :])
     for arm in labels:
@@ -106,7 +106,12 @@ def _draw_dataset(column: SubFigure, tables: dict, summary: dict, experiment: di
     axis.set_xlabel("Updates")
     axis.set_xlim(0, experiment["updates"])
     axis.grid(alpha=0.25)
-    axis.legend(loc="lower right")
+    _legend_below(axis, axis.get_legend_handles_labels()[0])
+
+
+def _legend_below(axis, handles: list) -> None:
+    """Under the axis, where no curve can hide behind it."""
+    axis.legend(handles=handles, loc="upper center", bbox_to_anchor=(0.5, -0.17), ncols=2, fontsize=8, frameon=False)
 
 
 def _draw_aggregates(axes: list, tables: dict, normalisation: str, labels: dict[str, str]) -> None:
