@@ -5,6 +5,7 @@ A killed job goes on from its last checkpoint and ends with the same bytes. Ever
 start alike and differ in what they are meant to differ.
 """
 
+import contextlib
 import csv
 import io
 import json
@@ -78,6 +79,8 @@ def train(
         job.evaluate_final()
         job.write(checkpoints / "stopped" if job.stopped else output, stamp)
     checkpoint.unlink(missing_ok=True)
+    with contextlib.suppress(OSError):  # not empty: other checkpoints lie there
+        checkpoints.rmdir()
     if job.stopped:
         reasons = [f"seed {seeds[run]} at update {update} ({what})" for run, (update, what) in sorted(job.stopped.items())]
         raise BenchError(

@@ -1,4 +1,4 @@
-"""A dataset in training form: one time line on a device, from which batches of consecutive steps are cut.
+"""A dataset in training form: one time line, from which batches of consecutive steps are cut.
 
 Shapes: L steps in all, R runs, T steps of a sequence, B sequences, N agents, O observation, A action, S state.
 """
@@ -47,14 +47,14 @@ class SequenceData:
         BenchError: the dataset is shorter than a sequence.
     """
 
-    def __init__(self, dataset: Dataset, settings: dict, device: str = "cpu"):
+    def __init__(self, dataset: Dataset, settings: dict):
         environment = get_environment(dataset.attributes["environment"])
         self.environment = environment
         self.agents, self.observation_size = environment.agents, environment.observation_size
         self.action_size, self.state_size = environment.action_size, environment.state_size
         episodes, horizon = dataset.rewards.shape
         length = episodes * horizon
-        self._steps = torch.arange(settings["sequence"], device=device)[:, None]
+        self._steps = torch.arange(settings["sequence"])[:, None]
         #: any step of the time line but the last few; sequences may cross an episode's end
         self.starts = length - settings["sequence"] + 1
         if self.starts < 1:
@@ -75,11 +75,11 @@ class SequenceData:
         actions = torch.as_tensor(dataset.actions).reshape(length, self.agents, self.action_size)
         if settings["clip_actions"]:
             actions = actions.clamp(-1.0, 1.0)
-        self._observations = self.normaliser(observations).to(device)
-        self._states = states.to(device)
-        self._actions = actions.to(device)
-        self._rewards = (torch.as_tensor(dataset.rewards).reshape(length) * settings["reward_scale"]).to(device)
-        self._ends = ends.reshape(length).to(device)
+        self._observations = self.normaliser(observations)
+        self._states = states
+        self._actions = actions
+        self._rewards = torch.as_tensor(dataset.rewards).reshape(length) * settings["reward_scale"]
+        self._ends = ends.reshape(length)
         self._time_limit_masked = settings["time_limit"] == "masked"
         #: which behaviour policy acted at each step, [L]
         self.policy_of_step = np.repeat(dataset.policy, horizon)
