@@ -4,7 +4,6 @@ import contextlib
 import hashlib
 import json
 import os
-import shutil
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -97,14 +96,6 @@ def sha256(path: str | Path) -> str:
 def sha256_of_json(value: Any) -> str:
     """A digest of plain data, the same whatever the order of keys."""
     return hashlib.sha256(json.dumps(value, sort_keys=True).encode()).hexdigest()
-
-
-def free_bytes(path: str | Path) -> int:
-    """Bytes free on the file system that would hold `path`."""
-    folder = Path(path).absolute()
-    while not folder.exists():
-        folder = folder.parent
-    return shutil.disk_usage(folder).free
 
 
 def _read(path: str | Path) -> bytes:

@@ -38,13 +38,3 @@ def twin_peaks_required_means(a: float, b: float, c: float) -> tuple[float, floa
     slope = c / np.sqrt(2 * b * (c - 2 * a))
     root = np.sqrt(slope**2 - 4 * a / b)
     return float((slope - root) / 2), float((slope + root) / 2)
-
-
-def pjap_limit(alpha: float, a: float, b: float, c: float) -> float:
-    """Where PJAP settles in Twin Peaks on locally uniform data: sqrt((C - 2A) / 2B - 1 / (3 alpha)), NaN if not real.
-
-    The kernel exp(-alpha d^2) of the L1 distance keeps data of variance 1 / (3 alpha) around the policy, and the spread
-    biases BRUD as any other spread does (erratum 6).
-    """
-    square = (c - 2 * a) / (2 * b) - 1 / (3 * alpha)
-    return float(np.sqrt(square)) if square >= 0 else float("nan")
