@@ -8,7 +8,7 @@ SCALE ?= quick
 CORES ?= all
 #: CONFIG       settings on top of the scale's: CONFIG='key=value ...'
 CONFIG ?=
-#: ARGS         further arguments of snakemake or pytest: ARGS=-n, ARGS='-k sampler'
+#: ARGS         further arguments of snakemake, marimo or pytest: ARGS=-n, ARGS='--headless --port 2718', ARGS='-k sampler'
 ARGS ?=
 #: TORCH        the build of torch in .venv: cpu (the default) or cuda
 #: TORCH_INDEX  where torch's CPU build comes from when pip's find-links lack it (default: PyTorch's own index)
@@ -33,7 +33,7 @@ ifneq ($(filter-out cpu cuda,$(TORCH)),)
 endif
 
 .DEFAULT_GOAL := help
-.PHONY: help setup reproduce test lint lock clean
+.PHONY: help setup reproduce notebook benchmark test lint lock clean
 
 help: ## list the commands and the settings
 	@awk 'BEGIN { FS = ":.*## "; print "make COMMAND [SETTING=VALUE ...]\n\nCommands:" } \
@@ -43,6 +43,12 @@ help: ## list the commands and the settings
 
 reproduce: setup ## the paper from start to end at SCALE, into results/SCALE/
 	@$(in_venv) snakemake $(ARGS) --profile workflow/profiles/local --cores $(CORES) --config scale=$(SCALE) $(CONFIG)
+
+notebook: setup ## the interactive notebook on the games, in a browser; its code is in the menu at the top right
+	@$(in_venv) python -m marimo run pjap_bench/notebook/games.py --include-code $(ARGS)
+
+benchmark: setup ## measure what things cost on this machine, into results/benchmark.csv
+	@$(in_venv) python -m pjap_bench benchmark --output results/benchmark.csv
 
 test: setup ## the tests
 	@$(in_venv) python -m pytest $(ARGS)

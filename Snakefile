@@ -10,7 +10,7 @@ min_version("9.0")
 sys.path.insert(0, workflow.basedir)
 
 from pjap_bench import config as configuration
-from pjap_bench import provenance
+from pjap_bench import figures, provenance
 from pjap_bench.datasets import cards
 from pjap_bench.errors import BenchError
 
@@ -24,8 +24,10 @@ rule all:
 
 
 include: "workflow/rules/games.smk"
+include: "workflow/rules/robustness.smk"
 include: "workflow/rules/datasets.smk"
 include: "workflow/rules/training.smk"
 include: "workflow/rules/statistics.smk"
 include: "workflow/rules/figures.smk"
+include: "workflow/rules/notebook.smk"
 include: "workflow/rules/report.smk"

@@ -31,6 +31,22 @@ def simulate_games(given: argparse.Namespace) -> None:
     experiments.simulate(given.settings, stamp("pjap_bench.games.experiments", given.label), given.output)
 
 
+def export_notebook(given: argparse.Namespace) -> None:
+    """Writes the notebook on the games, as rendered, as one static page."""
+    from pjap_bench.notebook.export import export
+    from pjap_bench.provenance import stamp
+
+    export(given.output, given.settings, stamp("pjap_bench.notebook.export", given.label))
+
+
+def map_robustness(given: argparse.Namespace) -> None:
+    """The robustness map of PJAP on Twin Peaks."""
+    from pjap_bench.games import robustness
+    from pjap_bench.provenance import stamp
+
+    robustness.simulate(given.settings, stamp("pjap_bench.games.robustness", given.label), given.output, given.processes)
+
+
 def collect(given: argparse.Namespace) -> None:
     """Collects a dataset from its behaviour policies."""
     from pjap_bench.datasets import collection
@@ -86,11 +102,32 @@ def draw(given: argparse.Namespace) -> None:
     style.save(figures.draw(given.figure, given.results, origin), given.results / "figures" / given.figure, origin)
 
 
+def draw_claims(given: argparse.Namespace) -> None:
+    """Draws the small figure of every claim that has one."""
+    from pjap_bench.figures import CLAIMS, claims, style
+    from pjap_bench.provenance import stamp
+
+    origin = stamp("pjap_bench.figures.claims", given.label)
+    for claim in CLAIMS:
+        style.save(claims.draw(claim, given.results, origin), given.results / "figures" / "claims" / claim, origin, ("png",))
+
+
 def report(given: argparse.Namespace) -> None:
     """Writes the report of a scale."""
     from pjap_bench.report import write_report
 
     write_report(given.results, given.settings, _stamp_of_runs("pjap_bench.report", given))
+
+
+def benchmark(given: argparse.Namespace) -> None:
+    """Measures what things cost on this machine; prints a table."""
+    from pjap_bench import benchmarks, config
+    from pjap_bench.benchmarks import games, notebook
+    from pjap_bench.provenance import stamp
+
+    settings = config.load("paper")
+    rows = [*games.measure(settings), *notebook.measure(settings)]
+    print(benchmarks.write(rows, stamp("pjap_bench.benchmarks.games", {"scale": "paper"}), given.output))
 
 
 def train_behaviour(given: argparse.Namespace) -> None:
@@ -128,6 +165,10 @@ def _parser() -> argparse.ArgumentParser:
         return added
 
     labelled(command("simulate-games", simulate_games))
+    labelled(command("export-notebook", export_notebook))
+
+    added = labelled(command("map-robustness", map_robustness))
+    added.add_argument("--processes", type=_positive, default=1)
 
     added = labelled(command("collect", collect), settings=False)
     added.add_argument("--dataset", required=True, help="name of a card in datasets/")
@@ -152,9 +193,16 @@ def _parser() -> argparse.ArgumentParser:
     added.add_argument("--claims", type=Path, required=True, help="YAML file of claims")
 
     added = labelled(command("draw", draw), "results")
-    added.add_argument("--figure", required=True, help="figure1 to figure6")
+    added.add_argument(
+        "--figure", required=True, help="a name in pjap_bench.figures.FIGURES, for instance figure1 or figure1_seeds"
+    )
+
+    labelled(command("draw-claims", draw_claims), "results", settings=False)
 
     labelled(command("report", report), "results")
+
+    added = command("benchmark", benchmark)
+    added.add_argument("--output", type=Path, required=True, help="CSV file")
 
     added = command("train-behaviour", train_behaviour)
     added.add_argument("--dataset", required=True, help="name of a card in datasets/")

@@ -19,11 +19,13 @@ ROWS = [
     ["evaluation"],
     ["training"],
     ["statistics", "figures"],
-    ["report"],
+    ["report", "notebook"],
+    ["benchmarks"],
     ["__main__"],
 ]
-WITHOUT_TORCH = ["games.experiments", "datasets.collection", "statistics.summary", "statistics.verdict", "report"]
-WITHOUT_TORCH += [f"figures.figure{number}" for number in range(1, 7)]
+WITHOUT_TORCH = ["games.experiments", "games.robustness", "datasets.collection", "statistics.summary", "statistics.verdict"]
+WITHOUT_TORCH += ["report", "notebook.games", "notebook.export"]
+WITHOUT_TORCH += ["figures.figure1_seeds", "figures.claims"] + [f"figures.figure{number}" for number in range(1, 7)]
 
 
 def modules() -> list[str]:

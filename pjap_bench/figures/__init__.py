@@ -1,4 +1,4 @@
-"""Figures: each `figureN.draw(results, stamp)` reads one scale's results folder and returns a matplotlib figure."""
+"""Figures: each module's `draw(results, stamp)` reads one scale's results folder and returns a matplotlib figure."""
 
 import importlib
 from pathlib import Path
@@ -9,8 +9,14 @@ from pjap_bench.errors import BenchError
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-# Imported only when drawn, so that a figure does not depend on the others' sources.
-FIGURES = {f"figure{number}": f"pjap_bench.figures.figure{number}" for number in range(1, 7)}
+# Figure N as in the paper, and its companion over seeds; the map of PJAP's robustness. Imported only when drawn, so that a
+# figure does not depend on the others' sources.
+FIGURES = {
+    f"figure{number}{kind}": f"pjap_bench.figures.figure{number}{kind}" for number in range(1, 6) for kind in ("", "_seeds")
+} | {name: f"pjap_bench.figures.{name}" for name in ("robustness", "robustness_beyond", "figure6")}
+
+# Claims with a small figure of their evidence, see `pjap_bench.figures.claims`.
+CLAIMS = ("C1", "C2a", "C2b", "C3", "C4", "C5", "C6", "C7", "C8", "C9", "C10", "C11")
 
 
 def draw(name: str, results: str | Path, stamp: dict) -> "Figure":

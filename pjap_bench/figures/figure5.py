@@ -47,7 +47,9 @@ def draw(results: Path, stamp: dict) -> Figure:
             rewards.plot(game.reward(trail), color=colour, linewidth=curve, label=label)
         paths.plot(*arrays["maddpg_policies"][row, 0], "o", color="black", markeredgecolor="white", markersize=7, zorder=3)
         distances.set(ylabel="Distance", ylim=(0, None))
-        rewards.axhline(best, color=style.NEUTRAL_COLOUR, linestyle=":", linewidth=1)
+        rewards.axhline(best, color=style.NEUTRAL_COLOUR, linestyle=":", linewidth=1, label="R*")
+        limit = float(arrays["maddpg_limit_reward"][row])
+        rewards.axhline(limit, color="black", linewidth=0.6, label="Closed form of MADDPG's limit, dataset shown", zorder=3)
         rewards.set(ylabel="Reward", ylim=(-2.1, 0.75))
         ours, published = _final(arrays, row), arrays["published_final_reward"][row]
         if np.isfinite(published).all():
@@ -62,7 +64,7 @@ def draw(results: Path, stamp: dict) -> Figure:
             for axes in (distances, rewards):
                 axes.set_xlabel("Epochs")
     handles, labels = grid[0, 3].get_legend_handles_labels()
-    figure.legend(handles, labels, loc="outside lower center", ncols=2, fontsize=10)
+    figure.legend(handles, labels, loc="outside upper center", ncols=4, fontsize=9)
     style.footer(figure, stamp)
     return figure
 

@@ -96,6 +96,29 @@ def outlined(width: float, edge: float = 0.9) -> list[AbstractPathEffect]:
     return [Stroke(linewidth=width + 2 * edge, foreground="white"), Normal()]
 
 
+def draw_band(axes: Axes, band: np.ndarray, colour, label: str | None = None, width: float = 1.5) -> None:
+    """A median over the steps from 0 with the middle of runs around it, from `band` [(low, median, high), step]."""
+    low, middle, high = band
+    steps = np.arange(len(middle))
+    axes.fill_between(steps, low, high, color=colour, alpha=0.25, linewidth=0)
+    axes.plot(steps, middle, color=colour, linewidth=width, label=label)
+
+
+def draw_runs(axes: Axes, at: float, values: np.ndarray, colour, width: float = 0.3, **look) -> None:
+    """Each run's value [run] as a dot, spread around the place `at` of the x axis in the order of runs."""
+    places = at + np.linspace(-width, width, len(values))
+    axes.plot(places, values, "o", color=colour, markeredgewidth=0, **({"markersize": 2.2, "alpha": 0.45} | look))
+
+
+def draw_middle(axes: Axes, at: float, values: np.ndarray, colour, label: str | None = None, marker: str = "o") -> None:
+    """The median of runs [run] at the place `at` of the x axis, with their middle 95 %."""
+    low, middle, high = np.percentile(values, [2.5, 50, 97.5])
+    bars = {"fmt": marker, "color": colour, "capsize": 5, "markersize": 5, "markeredgecolor": "white", "elinewidth": 1.8}
+    # Rounding may leave the median of equal values beside their percentiles.
+    reach = [[max(middle - low, 0)], [max(high - middle, 0)]]
+    axes.errorbar([at], [middle], yerr=reach, label=label, zorder=4, **bars)
+
+
 def read_arrays(path: Path) -> dict[str, np.ndarray]:
     """The arrays of an npz file.
 
@@ -123,7 +146,7 @@ def footer(figure: Figure, stamp: dict) -> None:
     figure.text(0.995, 0.006, " · ".join(parts), ha="right", va="bottom", fontsize=6, color=NEUTRAL_COLOUR)
 
 
-def save(figure: Figure, target_stem: str | Path, stamp: dict) -> list[Path]:
+def save(figure: Figure, target_stem: str | Path, stamp: dict, kinds: tuple[str, ...] = ("png", "pdf")) -> list[Path]:
     """Writes `target_stem`.png (150 dpi) and .pdf, each with the stamp inside and no date, so equal input gives equal bytes.
 
     The stamp is JSON: text chunk 'Description' of the PNG, document information 'Subject' of the PDF.
@@ -138,10 +161,10 @@ def save(figure: Figure, target_stem: str | Path, stamp: dict) -> list[Path]:
         "pdf": {"Title": target_stem.name, "Subject": text, "CreationDate": None},
     }
     written = []
-    for kind, entries in metadata.items():
+    for kind in kinds:
         # Not with_suffix: a stem may hold a dot.
         target = target_stem.with_name(f"{target_stem.name}.{kind}")
         with written_beside(target) as temporary, matplotlib.rc_context(SETTINGS):
-            figure.savefig(temporary, format=kind, dpi=150, metadata=entries)
+            figure.savefig(temporary, format=kind, dpi=150, metadata=metadata[kind])
         written.append(target)
     return written

@@ -38,3 +38,14 @@ def twin_peaks_required_means(a: float, b: float, c: float) -> tuple[float, floa
     slope = c / np.sqrt(2 * b * (c - 2 * a))
     root = np.sqrt(slope**2 - 4 * a / b)
     return float((slope - root) / 2), float((slope + root) / 2)
+
+
+def pjap_limit(alpha: float | np.ndarray, a: float, b: float, c: float) -> np.ndarray:
+    """PJAP's fixed point in Twin Peaks near the ++ peak, in locally uniform data: sqrt((C - 2A) / 2B - 1 / (3 alpha)).
+
+    The Gaussian kernel of the L1 norm leaves each agent's actions a variance of 1 / (3 alpha) around the policy, which acts as
+    the data's spread does in `twin_peaks_limit`: the bias that PJAP keeps (erratum 6). NaN where the kernel is so wide that the
+    origin is the only fixed point.
+    """
+    square = (c - 2 * a) / (2 * b) - 1 / (3 * np.asarray(alpha, dtype=np.float64))
+    return np.sqrt(np.where(square > 0, square, np.nan))

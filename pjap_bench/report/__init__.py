@@ -3,7 +3,6 @@
 Everything on the page comes from the results folder; only the last section, timings, differs by nature from run to run.
 """
 
-import base64
 import json
 from collections.abc import Iterator
 from pathlib import Path
@@ -12,10 +11,10 @@ import jinja2
 import pandas as pd
 
 from pjap_bench.errors import BenchError
-from pjap_bench.files import read_json, sha256, write_text
+from pjap_bench.files import read_json, write_text
+from pjap_bench.report.pictures import CLAIMS, FIGURES, embedded
 from pjap_bench.statistics.results import job_files
 
-FIGURES = tuple(f"figure{number}" for number in range(1, 7))
 STATUS_CLASSES = {  # statuses in the order they are counted, and their CSS class
     "reproduced": "reproduced",
     "reproduced on generated data": "reproduced",
@@ -23,6 +22,16 @@ STATUS_CLASSES = {  # statuses in the order they are counted, and their CSS clas
     "inconclusive": "inconclusive",
     "not testable at this scale": "not-testable",
 }
+FIGURE6_CAPTION = (
+    "Two-agent HalfCheetah. a, c: final return (the final policy, never the best checkpoint), bars are 95 % percentile bootstrap "
+    "intervals over seeds, dots are seeds; these intervals under-cover at few seeds (about 90 % for a mean of 10 normal values), "
+    "so no verdict rests on them. The median is over seeds; with one task rliable’s median is the mean. b, d: distances with "
+    "95 % bands. Behaviour cloning, the uniform sample and the noise floor are ours."
+)
+ROBUSTNESS_CAPTION = (
+    "Beside the map's own question: data whose centre moves along the diagonal until the optimum lies outside them, and other "
+    "kernels and distances (an alpha means something else for each, so compare the best of a row). Bars are 95 % intervals."
+)
 ESTIMATE_ROWS = {  # quantity and normalisation of the table of scores, and how they are called there
     ("final_return", "raw"): "Final return",
     ("final_return", "reference"): "Final return, reference normalisation",
@@ -59,9 +68,9 @@ def write_report(results: Path, settings: dict, stamp: dict) -> None:
         verdict=verdict,
         counts=", ".join(f"{verdict['counts'][name]} {name}" for name in STATUS_CLASSES if verdict["counts"][name]),
         status_classes=STATUS_CLASSES,
-        figures={name: _figure(results / "figures" / f"{name}.png") for name in FIGURES},
-        captions=read_json(results / "games" / "captions.json"),
-        figure6_text=_figure6_text(results, settings),
+        figures=_figures(results, settings),
+        evidence=_evidence(results, verdict),
+        errata=read_json(results / "games" / "errata.json"),
         datasets=[read_json(path) for path in sorted((results / "datasets").glob("*.json"))],
         scores=_scores(results, settings),
         runs=_runs(results, settings),
@@ -72,13 +81,26 @@ def write_report(results: Path, settings: dict, stamp: dict) -> None:
     write_text(results / "report.html", page)
 
 
-def _figure(path: Path) -> dict:
-    """The picture as a data URI, and its digest."""
-    try:
-        picture = path.read_bytes()
-    except OSError as error:
-        raise BenchError("the figure is not there", where=path, do="run the figures step") from error
-    return {"uri": "data:image/png;base64," + base64.b64encode(picture).decode(), "sha256": sha256(path)}
+def _figures(results: Path, settings: dict) -> dict[str, dict]:
+    """Every figure by name: title, caption, alternative text and picture."""
+    captions = read_json(results / "games" / "captions.json") | {
+        "robustness": f"{read_json(results / 'games' / 'robustness.json')['finding']} Every cell: games/robustness.csv.",
+        "robustness_beyond": ROBUSTNESS_CAPTION,
+        "figure6": FIGURE6_CAPTION,
+    }
+    words = {"figure6": _figure6_text(results, settings)}
+    shown = {}
+    for name, picture in FIGURES.items():
+        text = f"{picture.alternative} {words.get(name, '')}".strip()
+        shown[name] = {"title": picture.title, "caption": captions[name], "alternative": text}
+        shown[name] |= embedded(results / "figures" / f"{name}.png")
+    return shown
+
+
+def _evidence(results: Path, verdict: dict) -> dict[str, dict]:
+    """The small figure of each claim of the verdict that has one."""
+    judged = [entry["id"] for entry in verdict["claims"] if entry["id"] in CLAIMS]
+    return {claim: {"alternative": CLAIMS[claim]} | embedded(results / "figures" / "claims" / f"{claim}.png") for claim in judged}
 
 
 def _read_statistics(results: Path) -> pd.DataFrame:
@@ -114,7 +136,7 @@ def _figure6_text(results: Path, settings: dict) -> str:
     for row in _scores(results, settings):
         if (row["quantity"], row["normalisation"]) in {("final_return", "raw"), ("distance_sampled", "raw")}:
             parts.append(f"{row['dataset']}, {row['label']}, {row['title'].lower()}: {_number(row['value'])}")
-    return "Bars of final returns, curves of distances and of returns. Means over seeds: " + "; ".join(parts) + "."
+    return "Means over seeds: " + "; ".join(parts) + "."
 
 
 def _of_every_job(results: Path, settings: dict, name: str) -> Iterator[Path]:
@@ -147,7 +169,10 @@ def _runs(results: Path, settings: dict) -> list[dict]:
 
 def _stamps(results: Path, settings: dict, verdict: dict, stamp: dict) -> list[tuple[str, dict]]:
     """The provenance of every stage of this page, by the stage's name."""
-    stamps = [("Games (Figures 1 to 5)", read_json(results / "games" / "provenance.json"))]
+    stamps = [
+        ("Games (Figures 1 to 5)", read_json(results / "games" / "provenance.json")),
+        ("Robustness map", read_json(results / "games" / "robustness.json")["stamp"]),
+    ]
     for path in sorted((results / "datasets").glob("*.json")):
         stamps.append((f"Dataset {path.stem}", read_json(path)["stamp"]))
     training = {}

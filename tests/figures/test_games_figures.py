@@ -1,31 +1,38 @@
-"""Figures 1-5: drawn from data alone, stamped inside, reproducible to the byte, and without traces in matplotlib."""
+"""The figures of the games: drawn from data alone, stamped inside, reproducible to the byte, no traces in matplotlib."""
 
 import copy
 import json
 from pathlib import Path
 
 import matplotlib
+import numpy as np
 import pytest
 import yaml
 
 from pjap_bench import figures
 from pjap_bench.errors import BenchError
-from pjap_bench.figures import style
+from pjap_bench.figures import claims, style
+from pjap_bench.games import robustness
 from pjap_bench.games.experiments import simulate
 
 CONFIGURATION = Path(__file__).parents[2] / "workflow" / "config" / "paper.yaml"
 STAMP = {"pjap_bench": "0.1.0", "scale": "smoke", "code": "0123456789ab", "image": "uncontained", "seeds": [], "datasets": {}}
-GAMES = [f"figure{number}" for number in range(1, 6)]
+GAMES = [name for name in figures.FIGURES if name != "figure6"]
 
 
 @pytest.fixture(scope="module")
 def results(tmp_path_factory):
-    settings = copy.deepcopy(yaml.safe_load(CONFIGURATION.read_text(encoding="utf-8"))["games"])
+    configuration = yaml.safe_load(CONFIGURATION.read_text(encoding="utf-8"))
+    settings = copy.deepcopy(configuration["games"])
     settings["figure2"] |= {"runs": 5, "steps": 600}
+    settings["figure3"] |= {"seeds": 20, "steps": 100}
+    settings["errata"] |= {"steps": 5, "datasets": 2}
     settings["figure4"] |= {"datasets": 5}
     settings["figure5"] |= {"runs": 5, "scan": {"alphas": [5], "runs": 5}}
     folder = tmp_path_factory.mktemp("results")
     simulate(settings, STAMP, folder / "games")
+    small = configuration["robustness"] | {key: settings[key] for key in ("seed", "twin_peaks")} | {"datasets": 2, "points": 50}
+    robustness.simulate(small | {"epochs": 10}, STAMP, folder / "games")
     return folder
 
 
@@ -42,14 +49,50 @@ def test_a_figure_renders_whole_and_carries_its_stamp(name, results, tmp_path):
     assert "Creation Time" not in description
     document = pdf.read_bytes()
     assert text.encode() in document.replace(b"\\", b"") and b"CreationDate" not in document
-    footers = [item.get_text() for item in figure.texts]
-    assert any("scale smoke" in item and "0123456789ab" in item and "uncontained" in item for item in footers)
     assert {path.name for path in tmp_path.iterdir()} == {png.name, pdf.name}
-    # Nothing is cut off.
+    assert_signed_and_whole(figure)
+
+
+def assert_signed_and_whole(figure):
+    """The stamp is in the footer, and nothing is cut off nor lies over the footer."""
+    (footer,) = [item for item in figure.texts if "scale smoke" in item.get_text()]
+    assert "0123456789ab" in footer.get_text() and "uncontained" in footer.get_text()
     width, height = figure.canvas.get_width_height()
-    for axes in figure.axes:
-        box = axes.get_tightbbox(figure.canvas.get_renderer())
-        assert box.x0 >= -1 and box.y0 >= -1 and box.x1 <= width + 1 and box.y1 <= height + 1, axes.get_title()
+    signed = footer.get_window_extent(figure.canvas.get_renderer())
+    for part in [*figure.axes, *figure.legends]:
+        box = part.get_tightbbox(figure.canvas.get_renderer())
+        assert box.x0 >= -1 and box.y0 >= -1 and box.x1 <= width + 1 and box.y1 <= height + 1, part
+        assert not box.overlaps(signed), part
+
+
+@pytest.mark.parametrize("claim", figures.CLAIMS)
+def test_the_small_figure_of_a_claim_renders_whole(claim, results, tmp_path):
+    figure = claims.draw(claim, results, STAMP)
+    (png,) = style.save(figure, tmp_path / claim, STAMP, ("png",))
+    assert [path.name for path in tmp_path.iterdir()] == [f"{claim}.png"]
+    assert json.loads(_text_chunks(png.read_bytes())["Description"]) == STAMP
+    assert figure.axes[0].get_title().startswith(f"{claim}: ")
+    assert tuple(figure.get_size_inches()) == (4, 2.75)
+    assert_signed_and_whole(figure)
+
+
+def test_the_claims_with_a_figure_are_those_of_the_games():
+    book = yaml.safe_load((CONFIGURATION.parents[1] / "claims.yaml").read_text(encoding="utf-8"))
+    assert tuple(claims.CLAIMS) == figures.CLAIMS == tuple(entry["id"] for entry in book["claims"] if entry["source"] == "games")
+    with pytest.raises(BenchError, match="claim 'C12' has no figure"):
+        claims.draw("C12", CONFIGURATION.parent, STAMP)
+
+
+def test_a_failing_pjap_run_is_marked_and_counted(results, tmp_path):
+    arrays = style.read_arrays(results / "games" / "figure5.npz")
+    arrays["maddpg_pjap_final_reward"][-1, 0] = 0.1
+    (tmp_path / "games").mkdir()
+    np.savez(tmp_path / "games" / "figure5.npz", **arrays)
+    failing = int(np.sum(arrays["maddpg_pjap_final_reward"] < 0.95 * arrays["optimum_reward"]))
+    axes = claims.draw("C10", tmp_path, STAMP).axes[0]
+    assert f"{failing} PJAP run" in axes.get_title()
+    crosses = [line for line in axes.lines if line.get_marker() == "X"]
+    assert sum(len(line.get_xdata()) for line in crosses) == failing
 
 
 def test_a_figure_is_the_same_to_the_byte(results, tmp_path):
@@ -74,6 +117,16 @@ def test_unknown_figures_and_missing_or_broken_data_are_one_clear_error(tmp_path
     (tmp_path / "games" / "figure1.npz").write_bytes(b"PK\x03\x04 truncated")
     with pytest.raises(BenchError, match="run the games step again"):
         figures.draw("figure1", tmp_path, STAMP)
+
+
+@pytest.mark.parametrize("name", ["robustness", "robustness_beyond"])
+def test_a_broken_robustness_map_is_one_clear_error(name, tmp_path):
+    with pytest.raises(BenchError, match=r"robustness\.csv.*run the robustness step again"):
+        figures.draw(name, tmp_path, STAMP)
+    (tmp_path / "games").mkdir()
+    (tmp_path / "games" / "robustness.csv").write_text("sweep,sigma\nmap,1\n")
+    with pytest.raises(BenchError, match="no column alpha, distance"):
+        figures.draw(name, tmp_path, STAMP)
 
 
 def _text_chunks(content: bytes) -> dict[str, str]:

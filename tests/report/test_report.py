@@ -5,9 +5,11 @@ import re
 import pytest
 from matplotlib.figure import Figure
 
+from pjap_bench import figures
 from pjap_bench.errors import BenchError
 from pjap_bench.figures import figure6, style
-from pjap_bench.report import FIGURES, write_report
+from pjap_bench.report import write_report
+from pjap_bench.report.pictures import CLAIMS, FIGURES
 from pjap_bench.statistics import verdict
 from pjap_bench.statistics.summary import summarise
 from tests.statistics.fabricate import SETTINGS, STAMP, fabricate, write_claims
@@ -26,7 +28,7 @@ def finished(tmp_path_factory):
     results = fabricate(tmp_path_factory.mktemp("report") / "quick")
     summarise(results, SETTINGS, STAMP)
     verdict.judge(results, SETTINGS, STAMP, write_claims(results.parent / "claims.yaml", GAMES))
-    for name in FIGURES[:-1]:
+    for name in [*FIGURES, "claims/C1"]:
         style.save(Figure(figsize=(1, 1)), results / "figures" / name, STAMP)
     style.save(figure6.draw(results, STAMP), results / "figures" / "figure6", STAMP)
     write_report(results, SETTINGS, STAMP)
@@ -57,12 +59,13 @@ def test_the_page_is_well_formed_and_self_contained(page):
     reader.feed(page)
     assert reader.open == []
     images = [attributes for tag, attributes in reader.tags if tag == "img"]
-    assert len(images) == len(FIGURES)
+    assert len(images) == len(FIGURES) + 1
     assert all(image["src"].startswith("data:image/png;base64,") and len(image["alt"]) > 40 for image in images)
     assert not {tag for tag, _ in reader.tags} & {"script", "link", "iframe"}
     assert not re.search(r"url\(|@import|https?://", re.sub(r"base64,[^\"]*", "", page))
     targets = {attributes["href"] for tag, attributes in reader.tags if tag == "a"}
-    assert targets <= {"#" + attributes.get("id", "") for _, attributes in reader.tags}
+    # But for the notebook's page beside it.
+    assert targets - {"notebook.html"} <= {"#" + attributes.get("id", "") for _, attributes in reader.tags}
 
 
 def test_everything_is_escaped(page):
@@ -82,6 +85,39 @@ def test_the_page_says_what_the_results_say(page):
     ):
         assert text in page
     assert page.index('id="verdict"') < page.index('id="figures"') < page.index('id="timings"')
+
+
+def test_every_figure_and_claim_with_a_picture_has_words():
+    assert list(FIGURES) == list(figures.FIGURES) and tuple(CLAIMS) == figures.CLAIMS
+
+
+def test_companions_fold_out_under_their_figures(page):
+    for number in range(1, 6):
+        figure, details, companion = (
+            page.index(text) for text in (f'id="figure{number}"', "<details", f'id="figure{number}_seeds"')
+        )
+        details = page.index("<details", figure)
+        assert figure < details < companion < page.index("</details>", details)
+        assert f"Made-up caption {number}_seeds." in page
+    assert "details-content" in page  # they print, folded or not
+
+
+def test_a_claim_stands_beside_its_evidence_and_errata_beside_their_numbers(page):
+    row = page[page.index(">C1</th>") :]
+    assert CLAIMS["C1"] in row[: row.index("</tr>")]
+    section = page[page.index('id="errata"') : page.index('id="datasets"')]
+    for text in ("“1 &lt; 0”", "0 &lt; 1.", "0 &amp; 1: <b>0.1235</b>"):
+        assert text.replace("&lt;", "<") in section.replace("&lt;", "<")
+
+
+def test_a_missing_picture_of_a_claim(finished, tmp_path):
+    picture = finished / "figures" / "claims" / "C1.png"
+    picture.rename(tmp_path / "C1.png")
+    try:
+        with pytest.raises(BenchError, match=r"C1\.png: the figure is not there"):
+            write_report(finished, SETTINGS, STAMP)
+    finally:
+        (tmp_path / "C1.png").rename(picture)
 
 
 def test_same_input_same_bytes(finished, page):

@@ -85,8 +85,17 @@ def fabricate(results: Path) -> Path:
             }
         },
     )
-    captions = {f"figure{number}": f"Made-up caption {number}." for number in range(1, 6)}
+    captions = {f"figure{number}{kind}": f"Made-up caption {number}{kind}." for number in range(1, 6) for kind in ("", "_seeds")}
     write_json(results / "games" / "captions.json", captions)
+    erratum = {
+        "number": 1,
+        "where": "Section 0",
+        "paper": "“1 < 0”",
+        "holds": "0 < 1.",
+        "shown": [{"what": "0 & 1", "value": 0.12345}],
+    }
+    write_json(results / "games" / "errata.json", [erratum])
+    write_json(results / "games" / "robustness.json", {"finding": "PJAP fails on the moon.", "stamp": STAMP})
     write_json(results / "games" / "provenance.json", STAMP)
     return results
 

@@ -12,7 +12,7 @@ import pandas as pd
 import pytest
 from matplotlib.image import imread
 
-from pjap_bench import config, files
+from pjap_bench import config, figures, files
 
 TREE = ("Snakefile", "workflow", "pjap_bench", "datasets", "pyproject.toml")
 SMOKE = ("--cores", "all", "--config", "scale=smoke")
@@ -55,10 +55,11 @@ def planned(folder: Path, *arguments: str) -> dict[str, int]:
 
 def test_everything_is_there_and_says_where_it_came_from(finished):
     results = finished / "results" / "smoke"
-    for number in range(1, 7):
-        picture = imread(results / "figures" / f"figure{number}.png")
+    for name in figures.FIGURES:
+        picture = imread(results / "figures" / f"{name}.png")
         assert picture.std() > 0.05
-        assert (results / "figures" / f"figure{number}.pdf").read_bytes().startswith(b"%PDF")
+        assert (results / "figures" / f"{name}.pdf").read_bytes().startswith(b"%PDF")
+    assert {path.stem for path in (results / "figures" / "claims").glob("*.png")} == set(figures.CLAIMS)
     verdict = files.read_json(results / "verdict.json")
     assert {f"C{number}" for number in range(1, 12)} - {"C2"} <= {entry["id"] for entry in verdict["claims"]}
     statuses = {entry["id"]: entry["status"] for entry in verdict["claims"]}
@@ -68,7 +69,8 @@ def test_everything_is_there_and_says_where_it_came_from(finished):
     page = (results / "report.html").read_text()
     assert "not testable at this scale" in page
     assert "uncontained" in page
-    assert page.count("data:image/png;base64,") >= 6
+    assert (results / "notebook.html").read_text().count("data:image/png;base64,") > 30
+    assert page.count("data:image/png;base64,") == len(figures.FIGURES) + len(figures.CLAIMS)
     stamp = verdict["stamp"]
     assert stamp["seeds"] == [0, 1]
     assert stamp["datasets"] == {name: files.sha256(results / f"datasets/{name}.h5") for name in ("good", "good_medium")}
@@ -98,6 +100,7 @@ def test_nothing_is_to_be_done_after_a_finished_run(finished):
         ("pjap_bench/samplers/pjap.py", {"train": 6, "compute_statistics": 1}, {"collect_dataset", "simulate_games"}),
         ("pjap_bench/games/learning.py", {"simulate_games": 1, "judge_claims": 1}, {"train", "collect_dataset"}),
         ("pjap_bench/behaviour/play.py", {"collect_dataset": 2, "mix_dataset": 1, "train": 6}, {"simulate_games"}),
+        ("pjap_bench/notebook/games.py", {"export_notebook": 1, "write_report": 1}, {"draw_figure", "simulate_games"}),
         ("pjap_bench/report/page.html.jinja", {"write_report": 1}, {"draw_figure", "compute_statistics"}),
     ],
 )
@@ -134,7 +137,8 @@ def test_a_lost_file_is_made_again_with_the_same_bytes(finished):
 @pytest.mark.parametrize("scale", config.SCALES)
 def test_every_scale_can_be_planned(finished, scale):
     plan = planned(finished, "--cores", "1", "--config", f"scale={scale}", "results=elsewhere")
-    assert plan["draw_figure"] == 6
+    assert plan["draw_figure"] == len(figures.FIGURES)
+    assert plan["draw_claims"] == 1
     experiments = config.load(scale)["experiments"].values()
     runs = sum(len(experiment["arms"]) * experiment["seeds"] for experiment in experiments)
     assert plan["train"] == -(-runs // config.load(scale)["jobs"]["runs_per_job"])

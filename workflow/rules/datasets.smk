@@ -19,7 +19,7 @@ rule collect_dataset:
         f"{RESULTS}/benchmarks/collect_dataset/{{dataset}}.tsv"
     wildcard_constraints:
         dataset="|".join(GENERATED),
-    threads: SETTINGS["jobs"]["collectors"]
+    threads: SETTINGS["jobs"]["processes"]
     resources:
         mem_mb=4000,
         runtime=30,

@@ -1,6 +1,12 @@
-# Figures 1 to 6, each from its own data alone: Figure N's code is pjap_bench/figures/figureN.py.
+# Each figure from its own data alone; the code of figure NAME is pjap_bench/figures/NAME.py. Figure N and its companion over
+# seeds share their data.
 FIGURE_DATA = {
-    **{name: [f"{RESULTS}/games/{name}.npz"] for name in GAME_FIGURES},
+    **{
+        f"figure{number}{kind}": [f"{RESULTS}/games/figure{number}.npz"]
+        for number in range(1, 6)
+        for kind in ("", "_seeds")
+    },
+    **{name: [f"{RESULTS}/games/robustness.csv"] for name in ("robustness", "robustness_beyond")},
     "figure6": [
         *multiext(f"{RESULTS}/", "statistics.csv", "scores.csv", "curves.csv", "statistics.provenance.json"),
         *SUMMARIES,
@@ -32,3 +38,25 @@ rule draw_figure:
     shell:
         "python -m pjap_bench draw --figure {wildcards.figure} --label {params.label:q} --results {params.results:q}"
         " --settings {params.settings:q} > {log:q} 2>&1"
+
+
+# The small figures of the claims, next to their verdicts in the report.
+rule draw_claims:
+    input:
+        expand("{results}/games/{experiment}.npz", results=RESULTS, experiment=GAMES),
+    output:
+        expand("{results}/figures/claims/{claim}.png", results=RESULTS, claim=figures.CLAIMS),
+    log:
+        f"{RESULTS}/logs/draw_claims.log",
+    benchmark:
+        f"{RESULTS}/benchmarks/draw_claims.tsv"
+    threads: 1
+    resources:
+        mem_mb=2000,
+        runtime=10,
+    params:
+        label=LABEL,
+        results=lambda wildcards: RESULTS,
+        code=code("figures.claims"),
+    shell:
+        "python -m pjap_bench draw-claims --label {params.label:q} --results {params.results:q} > {log:q} 2>&1"

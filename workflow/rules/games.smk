@@ -1,11 +1,11 @@
-# Figures 1 to 5: simulation of the polynomial games (sections 2.3, 3 and 4.1).
-GAME_FIGURES = [f"figure{number}" for number in range(1, 6)]
+# Figures 1 to 5, claims and errata: simulation of the polynomial games (sections 2.3, 3 and 4.1).
+GAMES = [*(f"figure{number}" for number in range(1, 6)), "random_datasets"]
 
 
 rule simulate_games:
     output:
-        expand("{results}/games/{figure}.npz", results=RESULTS, figure=GAME_FIGURES),
-        multiext(f"{RESULTS}/games/", "estimates.json", "captions.json", "provenance.json"),
+        expand("{results}/games/{experiment}.npz", results=RESULTS, experiment=GAMES),
+        multiext(f"{RESULTS}/games/", "estimates.json", "captions.json", "errata.json", "provenance.json"),
     log:
         f"{RESULTS}/logs/simulate_games.log",
     benchmark:

@@ -3,8 +3,11 @@ rule write_report:
     input:
         f"{RESULTS}/verdict.json",
         multiext(f"{RESULTS}/", "statistics.csv", "statistics.provenance.json"),
-        multiext(f"{RESULTS}/games/", "captions.json", "provenance.json"),
+        multiext(f"{RESULTS}/games/", "captions.json", "errata.json", "provenance.json"),
         expand("{results}/figures/{figure}.{kind}", results=RESULTS, figure=FIGURE_DATA, kind=["png", "pdf"]),
+        rules.map_robustness.output,
+        rules.draw_claims.output,
+        rules.export_notebook.output,
         SUMMARIES,
         run_files("run.json"),
         run_files("timing.json"),
