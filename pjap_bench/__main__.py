@@ -122,12 +122,11 @@ def report(given: argparse.Namespace) -> None:
 def benchmark(given: argparse.Namespace) -> None:
     """Measures what things cost on this machine; prints a table."""
     from pjap_bench import benchmarks, config
-    from pjap_bench.benchmarks import games, notebook
+    from pjap_bench.benchmarks import table
     from pjap_bench.provenance import stamp
 
-    settings = config.load("paper")
-    rows = [*games.measure(settings), *notebook.measure(settings)]
-    print(benchmarks.write(rows, stamp("pjap_bench.benchmarks.games", {"scale": "paper"}), given.output))
+    rows = benchmarks.measure(config.load("paper"))
+    print(table.write(rows, stamp("pjap_bench.benchmarks", {"scale": "paper"}), given.output))
 
 
 def train_behaviour(given: argparse.Namespace) -> None:

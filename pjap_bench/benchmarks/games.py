@@ -5,7 +5,7 @@ from pathlib import Path
 
 import numpy as np
 
-from pjap_bench import benchmarks
+from pjap_bench.benchmarks import table
 from pjap_bench.games import experiments, robustness, theory
 from pjap_bench.games.learning import learn_full_batch, learn_offline
 from pjap_bench.games.polynomial import preset
@@ -15,7 +15,7 @@ START = np.array([-0.5, 0.5])
 
 
 def measure(settings: dict) -> list[dict]:
-    """Rows of `benchmarks.timed`.
+    """Rows of `table.timed`.
 
     Args:
         settings: the configuration's sections `games` and `robustness`.
@@ -34,15 +34,15 @@ def measure(settings: dict) -> list[dict]:
 
     size = f"{RUNS:,} runs x {STEPS:,} steps, {POINTS} points"
     rows = [
-        benchmarks.timed("full batch, last policies", size, lambda: full_batch(False), 5, 3),
-        benchmarks.timed("full batch, all policies", size, lambda: full_batch(True), 5, 3),
-        benchmarks.timed("mini-batch, uniform", f"{size}, batch {BATCH}", lambda: mini_batch({"name": "uniform"}), 3, 25),
-        benchmarks.timed("mini-batch, PJAP", f"{size}, batch {BATCH}", lambda: mini_batch(pjap), 3, 25),
+        table.timed("full batch, last policies", size, lambda: full_batch(False), 5, 3),
+        table.timed("full batch, all policies", size, lambda: full_batch(True), 5, 3),
+        table.timed("mini-batch, uniform", f"{size}, batch {BATCH}", lambda: mini_batch({"name": "uniform"}), 3, 25),
+        table.timed("mini-batch, PJAP", f"{size}, batch {BATCH}", lambda: mini_batch(pjap), 3, 25),
     ]
     own = settings["robustness"] | {key: settings["games"][key] for key in ("seed", "twin_peaks")}
     with tempfile.TemporaryDirectory() as folder:
         rows.append(
-            benchmarks.timed(
+            table.timed(
                 "Figures 1-5 with bands, claims, errata",
                 "as configured, one core",
                 lambda: experiments.simulate(settings["games"], {}, Path(folder)),
@@ -51,7 +51,7 @@ def measure(settings: dict) -> list[dict]:
             )
         )
         rows.append(
-            benchmarks.timed(
+            table.timed(
                 "robustness map",
                 "as configured, two processes",
                 lambda: robustness.simulate(own, {}, Path(folder), processes=2),

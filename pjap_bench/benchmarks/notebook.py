@@ -3,12 +3,12 @@
 import dataclasses
 import itertools
 
-from pjap_bench import benchmarks
+from pjap_bench.benchmarks import table
 from pjap_bench.notebook import shown, study
 
 
 def measure(settings: dict) -> list[dict]:
-    """Rows of `benchmarks.timed`, one for each entry of the menu of figures.
+    """Rows of `table.timed`, one for each entry of the menu of figures.
 
     Args:
         settings: the configuration, of which the section `games` is used.
@@ -19,6 +19,6 @@ def measure(settings: dict) -> list[dict]:
         shown.page(study.study(dataclasses.replace(preset, seed=next(seeds)), settings["games"]))
 
     return [
-        benchmarks.timed("notebook, one update", f"as in {name}", lambda preset=preset: move(preset), 9, 0.5)
+        table.timed("notebook, one update", f"as in {name}", lambda preset=preset: move(preset), 9, 0.5)
         for name, preset in study.as_in_figures(settings["games"]).items()
     ]

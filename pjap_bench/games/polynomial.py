@@ -130,9 +130,8 @@ class PolynomialGame:
         points = points[found & (np.abs(points).max(axis=-1) <= limit * (1 + 1e-9))]
         # Where the Hessian is singular Newton's method is slow and ends at some distance: one point per small cell.
         cells = np.round(points / (limit * 1e-3)).astype(np.int64)
-        points = points[np.unique(cells, axis=0, return_index=True)[1]] if len(points) else points
-        points = _distinct(points, 2e-3 * limit)
-        curved = np.linalg.eigvalsh(self.hessian(points)) if len(points) else np.empty((0, 2))
+        points = _distinct(points[np.unique(cells, axis=0, return_index=True)[1]], 2e-3 * limit)
+        curved = np.linalg.eigvalsh(self.hessian(points))
         flat = 1e-6 * max(np.abs(curved).max(initial=0.0), scale / limit)
         order = np.argsort(-self.reward(points), kind="stable")
         return [CriticalPoint(points[i], float(self.reward(points[i])), _kind(curved[i], flat)) for i in order]
@@ -277,11 +276,11 @@ def _newton_step(gradient: np.ndarray, hessian: np.ndarray, longest: float) -> n
 
 def _distinct(points: np.ndarray, apart: float) -> np.ndarray:
     """The first of each group of points that lie closer than `apart` together."""
-    kept: list[np.ndarray] = []
-    for point in points:
-        if all(np.abs(point - other).max() >= apart for other in kept):
-            kept.append(point)
-    return np.array(kept).reshape(-1, 2)
+    near = np.abs(points[:, None] - points).max(axis=-1, initial=0) < apart
+    kept = np.zeros(len(points), dtype=bool)
+    for place in range(len(points)):
+        kept[place] = not near[place, kept].any()
+    return points[kept]
 
 
 def _kind(eigenvalues: np.ndarray, flat: float) -> str:
