@@ -302,5 +302,6 @@ def _check_batches(batch: int, rounds: int, refresh: str) -> None:
 
 
 def _items(data: np.ndarray, indices: np.ndarray) -> np.ndarray:
-    # data [run, item, 2], indices [run, pick] -> [run, pick, 2]
-    return data[np.arange(len(data))[:, None], indices]
+    # data [run, item, 2], indices [run, pick] -> [run, pick, 2]; `take` is the fastest way to gather.
+    runs, items, _ = data.shape
+    return data.reshape(-1, 2).take(indices + items * np.arange(runs)[:, None], axis=0)
