@@ -1,6 +1,8 @@
 # The whole paper: games -> datasets -> training -> statistics -> figures -> report.
 # `snakemake --cores 2 --config scale=smoke|quick|laptop|paper`; every setting is in workflow/config/paper.yaml.
 import json
+import re
+import shlex
 import sys
 from pathlib import Path
 
@@ -11,7 +13,7 @@ sys.path.insert(0, workflow.basedir)
 
 from pjap_bench import config as configuration
 from pjap_bench import figures, provenance
-from pjap_bench.datasets import cards
+from pjap_bench.datasets import cards, fetch
 from pjap_bench.errors import BenchError
 
 

@@ -56,6 +56,41 @@ def collect(given: argparse.Namespace) -> None:
     collection.collect(given.dataset, given.episodes, given.output, origin, given.processes)
 
 
+def fetch(given: argparse.Namespace) -> None:
+    """Downloads the file of a published dataset: mirrors, resume, length and hash."""
+    from pjap_bench.datasets import cards
+    from pjap_bench.datasets.fetch import fetch as download
+
+    card = cards.load(given.dataset)
+    download(card.get("urls", []), given.output, size=card.get("size"), sha256=card.get("sha256"))
+
+
+def convert_vault(given: argparse.Namespace) -> None:
+    """Converts one uid of a fetched archive of flashbax vaults, and compares it with its card."""
+    from pjap_bench.datasets import vault
+    from pjap_bench.provenance import stamp
+
+    vault.convert_archive(given.dataset, given.archive, given.output, stamp("pjap_bench.datasets.vault", given.label))
+
+
+def import_dataset(given: argparse.Namespace) -> None:
+    """Imports a user's HDF5 file or a Minari dataset."""
+    from pjap_bench.datasets import cards, imports
+    from pjap_bench.provenance import stamp
+
+    imports.import_dataset(cards.load(given.dataset), given.file, given.output, stamp("pjap_bench.datasets.imports", given.label))
+
+
+def export_dataset(given: argparse.Namespace) -> None:
+    """Writes a dataset in another format: Minari, or HDF5 with D4RL's flat keys."""
+    from pjap_bench.datasets import exports
+
+    if given.format == "d4rl":
+        exports.to_d4rl(given.dataset, given.output)
+    else:
+        print(exports.to_minari(given.dataset, given.output))
+
+
 def mix(given: argparse.Namespace) -> None:
     """Concatenates datasets into a mixture."""
     from pjap_bench.datasets import collection, hdf5
@@ -64,6 +99,36 @@ def mix(given: argparse.Namespace) -> None:
     parts = dict(zip((path.stem for path in given.parts), given.parts, strict=True))
     hashes = {name: hdf5.read_summary(path)["sha256"] for name, path in parts.items()}
     collection.mix(given.dataset, parts, given.output, stamp("pjap_bench.datasets.collection", given.label, datasets=hashes))
+
+
+def list_datasets(given: argparse.Namespace) -> None:
+    """Lists every dataset as a table, or shows one card in words, with --file also the statistics of its data."""
+    from pjap_bench.datasets import cards, description, hdf5, listing
+
+    dataset = hdf5.read(given.file) if given.file else None
+    name = given.name or (dataset and dataset.attributes["dataset"])
+    if name is None:
+        print(listing.table())
+        return
+    card = cards.load(name)
+    if dataset and dataset.attributes["dataset"] != name:
+        raise BenchError(
+            f"holds '{dataset.attributes['dataset']}', not '{name}'", where=given.file, do="give the file's own name"
+        )
+    print(listing.words(card))
+    if dataset:
+        behaviour = description.behaviour_policies(dataset, card)
+        print(f"\n{listing.statistics(description.describe(dataset, behaviour, card.get('published')))}")
+
+
+def describe(given: argparse.Namespace) -> None:
+    """Writes the statistics of a dataset, and its Croissant description."""
+    from pjap_bench.datasets import description, hdf5
+    from pjap_bench.provenance import stamp
+
+    hashes = {given.dataset.stem: hdf5.read_summary(given.dataset)["sha256"]}
+    origin = stamp("pjap_bench.datasets.description", given.label, datasets=hashes)
+    description.write(given.dataset, given.output, given.croissant, origin)
 
 
 def train(given: argparse.Namespace) -> None:
@@ -110,6 +175,18 @@ def draw_claims(given: argparse.Namespace) -> None:
     origin = stamp("pjap_bench.figures.claims", given.label)
     for claim in CLAIMS:
         style.save(claims.draw(claim, given.results, origin), given.results / "figures" / "claims" / claim, origin, ("png",))
+
+
+def draw_dataset(given: argparse.Namespace) -> None:
+    """Draws the figure of one dataset from its statistics."""
+    from pjap_bench.datasets import description
+    from pjap_bench.figures import dataset, style
+    from pjap_bench.provenance import stamp
+
+    file = description.read(given.results / "datasets" / f"{given.dataset}.description.json")["file"]
+    origin = stamp("pjap_bench.figures.dataset", given.label, datasets={given.dataset: file["sha256"]})
+    figure = dataset.draw(given.dataset, given.results, origin)
+    style.save(figure, given.results / "figures" / f"dataset_{given.dataset}", origin)
 
 
 def report(given: argparse.Namespace) -> None:
@@ -174,9 +251,34 @@ def _parser() -> argparse.ArgumentParser:
     added.add_argument("--episodes", type=_positive, required=True, help="from each behaviour policy")
     added.add_argument("--processes", type=_positive, default=1)
 
+    added = command("fetch", fetch)
+    added.add_argument("--dataset", required=True, help="name of a card with urls")
+    added.add_argument("--output", type=Path, required=True)
+
+    added = labelled(command("convert-vault", convert_vault), settings=False)
+    added.add_argument("--dataset", required=True, help="name of a card in datasets/")
+    added.add_argument("--archive", type=Path, required=True, help="the zip file that `fetch` wrote")
+
+    added = labelled(command("import-dataset", import_dataset), settings=False)
+    added.add_argument("--dataset", required=True, help="name of a card in datasets/")
+    added.add_argument("--file", type=Path, help="HDF5 file, or folder of Minari datasets; default: what the card says")
+
+    added = command("export-dataset", export_dataset)
+    added.add_argument("--dataset", type=Path, required=True, help="HDF5 file, for instance results/quick/datasets/NAME.h5")
+    added.add_argument("--format", choices=["minari", "d4rl"], required=True)
+    added.add_argument("--output", type=Path, required=True, help="for minari a folder of Minari datasets, else an HDF5 file")
+
     added = labelled(command("mix", mix), settings=False)
     added.add_argument("--dataset", required=True, help="name of a card in datasets/")
     added.add_argument("--parts", type=Path, nargs="+", required=True, help="HDF5 files of the datasets that the card names")
+
+    added = command("datasets", list_datasets)
+    added.add_argument("name", nargs="?", help="name of a card in datasets/")
+    added.add_argument("--file", type=Path, help="HDF5 file of that dataset, for instance results/quick/datasets/NAME.h5")
+
+    added = labelled(command("describe", describe), settings=False)
+    added.add_argument("--dataset", type=Path, required=True, help="HDF5 file")
+    added.add_argument("--croissant", type=Path, required=True, help="JSON file for the Croissant description")
 
     added = labelled(command("train", train))
     added.add_argument("--dataset", type=Path, required=True, help="HDF5 file")
@@ -197,6 +299,9 @@ def _parser() -> argparse.ArgumentParser:
     )
 
     labelled(command("draw-claims", draw_claims), "results", settings=False)
+
+    added = labelled(command("draw-dataset", draw_dataset), "results", settings=False)
+    added.add_argument("--dataset", required=True, help="name of a card in datasets/")
 
     labelled(command("report", report), "results")
 

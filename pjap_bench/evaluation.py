@@ -1,17 +1,17 @@
-"""Plays learned policies in the environment: undiscounted returns of whole episodes."""
+"""Plays learned policies in any environment: undiscounted returns of whole episodes, up to their terminal or time limit."""
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from pjap_bench.datasets.sequences import Normaliser
-from pjap_bench.environments import TwoAgentHalfCheetah
+from pjap_bench.environments import MujocoTask
 from pjap_bench.networks import Layout, policy_step, with_agent_id
 
 
 @torch.no_grad()
 def evaluate(
-    environment_class: type[TwoAgentHalfCheetah], layout: Layout, policy: Tensor, normaliser: Normaliser, seeds: list[list[int]]
+    environment_class: type[MujocoTask], layout: Layout, policy: Tensor, normaliser: Normaliser, seeds: list[list[int]]
 ) -> np.ndarray:
     """Returns of the deterministic policies.
 
@@ -28,11 +28,15 @@ def evaluate(
     parameters = layout.unflatten(policy.cpu())
     hidden = torch.zeros(runs, episodes * environment.agents, parameters["gru_wh"].shape[1])
     returns = np.zeros(runs * episodes)
+    running = np.ones(runs * episodes, dtype=bool)
     physics = environment.reset([seed for run in seeds for seed in run])
     for _ in range(environment.horizon):
         observations = normaliser(torch.as_tensor(environment.observations(physics), dtype=torch.float32))
         inputs = with_agent_id(observations).reshape(runs, episodes * environment.agents, -1)
         actions, hidden = policy_step(parameters, inputs, hidden)
-        physics, rewards = environment.step(actions.reshape(runs * episodes, -1).numpy())
+        physics, rewards, ended = environment.step(actions.reshape(runs * episodes, -1).numpy(), running)
         returns += rewards
+        running &= ~ended
+        if not running.any():
+            break
     return returns.reshape(runs, episodes)

@@ -13,7 +13,7 @@ import pjap_bench
 PACKAGE = Path(pjap_bench.__file__).parent
 
 # Packages whose version can change a number.
-_PACKAGES = ("numpy", "torch", "mujoco", "gymnasium", "h5py", "pandas", "scipy", "matplotlib", "snakemake")
+_PACKAGES = ("numpy", "torch", "mujoco", "gymnasium", "h5py", "pandas", "scipy", "matplotlib", "tensorstore", "snakemake")
 
 
 def stamp(stage: str, label: dict, seeds: list[int] | None = None, datasets: dict[str, str] | None = None) -> dict:

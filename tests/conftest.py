@@ -21,14 +21,21 @@ def settings() -> dict:
 def noise_dataset() -> hdf5.Dataset:
     """Three episodes of pure noise by two 'policies': for shapes and algebra, not for learning."""
     random = np.random.default_rng(0)
-    episodes, horizon = 3, 1000
+    episodes, steps = 3, 3000
     return hdf5.Dataset(
-        physics=random.standard_normal((episodes, horizon + 1, 18)).astype(np.float32),
-        actions=random.uniform(-1, 1, (episodes, horizon, 6)).astype(np.float32),
-        rewards=random.standard_normal((episodes, horizon)).astype(np.float32),
+        lengths=np.full(episodes, 1000),
+        terminated=np.zeros(episodes, dtype=bool),
+        physics=random.standard_normal((steps + episodes, 18)).astype(np.float32),
+        actions=random.uniform(-1, 1, (steps, 2, 3)).astype(np.float32),
+        rewards=random.standard_normal(steps).astype(np.float32),
         seed=np.arange(episodes),
         policy=np.array([0, 0, 1]),
-        attributes={"environment": "two_agent_halfcheetah", "dataset": "noise", "policies": ["first", "second"]},
+        attributes={
+            "environment": "two_agent_halfcheetah",
+            "dataset": "noise",
+            "layout": "physics",
+            "policies": ["first", "second"],
+        },
     )
 
 

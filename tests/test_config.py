@@ -92,7 +92,7 @@ def test_numbers_that_snakemake_hands_over_as_text():
         ({"experiments": {"good": {"arms": ["magic"]}}}, "unknown arm 'magic'"),
         ({"experiments": {"good": {"seeds": 0}}}, "experiments.good.seeds"),
         ({"experiments": {"perfect": {"arms": ["maddpg_cql"], "seeds": 1, "updates": 1}}}, "unknown dataset 'perfect'"),
-        ({"datasets": {"episodes_per_policy": {"good": -1}}}, "datasets.episodes_per_policy.good"),
+        ({"datasets": {"episodes_at_most": -1}}, "datasets.episodes_at_most"),
         ({"arms": {"maddpg_cql": {"sampler": "best"}}}, "unknown sampler 'best'"),
         ({"arms": {"maddpg_cql": {"algorithm": "sac"}}}, "unknown algorithm 'sac'"),
         ({"games": {"figure2": {"batches": 3}}}, "unknown key 'games.figure2.batches'"),

@@ -47,8 +47,11 @@ from pjap_bench.errors import BenchError
 from pathlib import Path
 folder = Path(sys.argv[1])
 random = np.random.default_rng(0)
-physics, actions, rewards = (random.standard_normal((60, *shape)).astype("f4") for shape in ((1001, 18), (1000, 6), (1000,)))
-dataset = hdf5.Dataset(physics, actions, rewards, np.arange(60), np.zeros(60), {"environment": "two_agent_halfcheetah"})
+shapes = {"physics": (60_060, 18), "actions": (60_000, 2, 3), "rewards": (60_000,)}
+arrays = {name: random.standard_normal(shape).astype("f4") for name, shape in shapes.items()}
+of_episodes = {"lengths": np.full(60, 1000), "terminated": np.zeros(60), "seed": np.arange(60), "policy": np.zeros(60, dtype=int)}
+attributes = {"environment": "two_agent_halfcheetah", "layout": "physics", "policies": ["one"]}
+dataset = hdf5.Dataset(**arrays, **of_episodes, attributes=attributes)
 for write in (lambda: hdf5.write(folder / "good.h5", dataset), lambda: files.write_text(folder / "big.csv", "x" * 2_000_000)):
     try:
         write()

@@ -23,7 +23,15 @@ ROWS = [
     ["benchmarks"],
     ["__main__"],
 ]
-WITHOUT_TORCH = ["games.experiments", "games.robustness", "datasets.collection", "statistics.summary", "statistics.verdict"]
+WITHOUT_TORCH = [
+    "games.experiments",
+    "games.robustness",
+    "datasets.collection",
+    "datasets.fetch",
+    "datasets.vault",
+    "statistics.summary",
+    "statistics.verdict",
+]
 WITHOUT_TORCH += ["report", "notebook.games", "notebook.export"]
 WITHOUT_TORCH += ["figures.figure1_seeds", "figures.claims"] + [f"figures.figure{number}" for number in range(1, 7)]
 

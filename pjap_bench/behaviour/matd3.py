@@ -1,8 +1,9 @@
 """Trains behaviour policies: MATD3 (Ackermann et al., 2019) as OG-MARL's data were collected, from scratch on one core.
 
 Decentralised actors, twin centralised critics with layer normalisation, n-step targets, several exploration levels side
-by side. It never bootstraps less at the time limit (the task has no end), unlike the offline learner, which follows the
-paper. It stops on updates, never on wall clock. Every setting comes from `behaviour` in workflow/config/paper.yaml.
+by side. A terminal of the task ends the bootstrap; the time limit does not (the task goes on), unlike in the offline
+learner, which follows the paper. It stops on updates, never on wall clock. Every setting comes from `behaviour` in
+workflow/config/paper.yaml.
 """
 
 import copy
@@ -21,7 +22,7 @@ from pjap_bench import files, products
 from pjap_bench.behaviour import policy as policies
 from pjap_bench.behaviour.play import play
 from pjap_bench.datasets import cards
-from pjap_bench.environments import TwoAgentHalfCheetah
+from pjap_bench.environments import MujocoTask
 from pjap_bench.environments import get as get_environment
 from pjap_bench.errors import BenchError
 
@@ -46,14 +47,16 @@ class Snapshot(NamedTuple):
 
 
 def retrain(dataset: str, name: str, settings: dict, output: Path) -> None:
-    """Trains the behaviour policy `name` of a dataset's card to the level that the card states, from the card's first seed.
+    """Trains the behaviour policy `name` of a dataset's card to the level that the card states, from the card's seed.
 
-    A stuck seed is replaced by seed + 100; the metadata of the file says which seed it became.
+    The card's `training` overrides `settings`. A stuck seed is replaced by seed + 100; the metadata of the file says which
+    seed it became.
 
     Raises:
         BenchError: no such policy in the card.
     """
     card = cards.load(dataset)
+    settings = settings | card.get("training", {})
     found = [policy for policy in card.get("policies", []) if policy["name"] == name]
     if not found:
         raise BenchError(f"no behaviour policy '{name}'", where=f"card of {dataset}", do="use a name that the card lists")
@@ -84,27 +87,32 @@ def retrain(dataset: str, name: str, settings: dict, output: Path) -> None:
     _say(f"{name}: {metadata}, sha256 {files.sha256(output)}")
 
 
-def train(
-    environment_class: type[TwoAgentHalfCheetah], level: float, settings: dict, seed: int, log: Callable[[str], None]
-) -> Snapshot:
+def train(environment_class: type[MujocoTask], level: float, settings: dict, seed: int, log: Callable[[str], None]) -> Snapshot:
     """Trains one system until its noisy return reaches `level`, and gives the snapshot nearest to it.
 
     Raises:
         StuckSeed: this seed got stuck (another gait than running upright, or never near the level): take the next one.
     """
     snapshots = _learn(environment_class, level, settings, seed, log)
-    nearest = sorted(snapshots, key=lambda snapshot: abs(snapshot.mean_return - level))[: settings["candidates"]]
+
+    def distance(snapshot: Snapshot) -> float:
+        return abs(snapshot.mean_return - level)
+
+    upright = [snapshot for snapshot in snapshots if snapshot.upright >= settings["upright_share"]]
+    nearest = sorted(upright, key=distance)[: settings["candidates"]]
     played = [_play(environment_class, snapshot, settings, settings["evaluation_episodes"], seed) for snapshot in nearest]
     for snapshot in played:
         log(f"  {_describe(snapshot)}")
-    healthy = [snapshot for snapshot in played if snapshot.upright >= settings["upright_share"]]
-    best = min(healthy, key=lambda snapshot: abs(snapshot.mean_return - level), default=None)
-    if best is None or abs(best.mean_return - level) > settings["tolerance"] * max(abs(level), 1000.0):
-        raise StuckSeed(f"seed {seed} is stuck: no upright policy near a return of {level:.0f}")
+    healthy = [each for each in played if each.upright >= settings["upright_share"] and each.sd_return <= settings["steady_sd"]]
+    best = min(healthy, key=distance, default=None)
+    if best is None or distance(best) > settings["tolerance"] * max(abs(level), 1000.0):
+        raise StuckSeed(f"seed {seed} is stuck: no upright, steady policy near a return of {level:.0f}")
     return best
 
 
-def _learn(environment_class, level: float, settings: dict, seed: int, log: Callable[[str], None]) -> list[Snapshot]:
+def _learn(
+    environment_class: type[MujocoTask], level: float, settings: dict, seed: int, log: Callable[[str], None]
+) -> list[Snapshot]:
     torch.manual_seed(seed)  # initialisation only; every later draw comes from `random`
     random = np.random.default_rng(np.random.SeedSequence([seed, 1]))
     noise_source = torch.Generator().manual_seed(seed)
@@ -122,13 +130,8 @@ def _learn(environment_class, level: float, settings: dict, seed: int, log: Call
 
     n, gamma, batch = settings["n_step"], settings["discount"], settings["batch"]
     horizon = environment.horizon
-    capacity = settings["capacity"] // environments // horizon * horizon
-    before = np.zeros((capacity, environments, environment.physics_size), dtype=np.float32)
-    after = np.zeros_like(before)
-    actions = np.zeros((capacity, environments, width), dtype=np.float32)
-    rewards = np.zeros((capacity, environments), dtype=np.float32)
+    replay = _Replay(settings["capacity"] // environments // horizon * horizon, environment, n, gamma)
     sigmas = np.linspace(*settings["exploration"], environments)[:, None]
-    discounts = gamma ** np.arange(n, dtype=np.float32)
 
     def observe(physics: np.ndarray) -> tuple[Tensor, Tensor]:
         observations = torch.as_tensor(environment.observations(physics), dtype=torch.float32) * mask
@@ -136,46 +139,45 @@ def _learn(environment_class, level: float, settings: dict, seed: int, log: Call
 
     snapshots: list[Snapshot] = []
     reached, updates, step = False, 0, 0
+    age = np.zeros(environments, dtype=int)
+    over = np.ones(environments, dtype=bool)  # the next step begins a new episode
     while updates < settings["max_updates"] and not reached:
-        now = environment.reset(random.integers(2**31, size=environments).tolist())
-        start = step % capacity
-        for tick in range(horizon):
-            row = start + tick
+        for _ in range(horizon):
+            if over.any():
+                now = environment.reset(random.integers(2**31, size=over.sum()).tolist(), np.flatnonzero(over))
+                age[over] = 0
             if step < settings["random_steps"]:
                 action = random.uniform(-1, 1, (environments, width))
             else:
                 with torch.no_grad():
                     action = actor(observe(now)[0]).flatten(1).numpy()
                 action = np.clip(action + sigmas * random.standard_normal(action.shape), -1, 1)
-            before[row], actions[row] = now, action
-            now, reward = environment.step(actions[row])
+            action = action.astype(np.float32)
+            after, reward, terminal = environment.step(action)
             # training only: lying on the back pays, so it is charged for
-            rewards[row] = settings["reward_scale"] * (reward - settings["back_penalty"] * (np.cos(now[:, 2]) < 0))
-            after[row] = now
+            reward = settings["reward_scale"] * (reward - settings["back_penalty"] * environment.fallen(after))
+            replay.add(over, now, action, reward, after, terminal)
+            now = after
+            age += 1
+            over = terminal | (age == horizon)
             step += 1
-            # Often on the way up, where a return of 1000 is passed in no time; rarely later.
-            if step % (settings["snapshot_early"] if step < settings["early_steps"] else horizon) == 0:
+            # Often on the way up, where a return of 1000 is passed in no time; rarely later; never of untrained actors.
+            if updates and step % (settings["snapshot_early"] if step < settings["early_steps"] else horizon) == 0:
                 snapshot = Snapshot(updates, *actor.arrays(), 0.0, 0.0, 0.0)
                 snapshots.append(_play(environment_class, snapshot, settings, settings["screening_episodes"], seed))
                 log(f"seed {seed}: {_describe(snapshots[-1])}")
             if step < settings["random_steps"]:
                 continue
             for _ in range(settings["updates_per_step"]):
-                # windows of n steps: moved back where they would cross an episode's end or the ring's newest row
-                first = random.integers(0, min(step, capacity) - n + 1, size=batch)
-                crossing = (first // horizon != (first + n - 1) // horizon) | ((first <= row) & (row < first + n - 1))
-                first = np.where(crossing, np.maximum(first - n, 0), first)
-                column = random.integers(0, environments, size=batch)
-                window = first[:, None] + np.arange(n)
-                gains = torch.as_tensor(rewards[window, column[:, None]] @ discounts)
-                observations, state = observe(before[first, column])
-                next_observations, next_state = observe(after[first + n - 1, column])
-                taken = torch.as_tensor(actions[first, column])
+                window = replay.draw(batch, random)
+                observations, state = observe(window.before)
+                next_observations, next_state = observe(window.after)
+                taken, gains, continues = (torch.as_tensor(part) for part in (window.actions, window.gains, window.continues))
                 with torch.no_grad():
                     smoothing = torch.randn(batch, width, generator=noise_source) * settings["target_noise"]
                     clip = settings["target_noise_clip"]
                     next_action = (target_actor(next_observations).flatten(1) + smoothing.clamp(-clip, clip)).clamp(-1, 1)
-                    target = gains + gamma**n * target_critic(next_state, next_action).amin(0)
+                    target = gains + gamma**n * target_critic(next_state, next_action).amin(0) * continues
                 loss = (critic(state, taken) - target).square().mean() * 2  # both twins
                 critic_optimiser.zero_grad()
                 loss.backward()
@@ -192,7 +194,7 @@ def _learn(environment_class, level: float, settings: dict, seed: int, log: Call
     return snapshots
 
 
-def _play(environment_class, snapshot: Snapshot, settings: dict, episodes: int, seed: int) -> Snapshot:
+def _play(environment_class: type[MujocoTask], snapshot: Snapshot, settings: dict, episodes: int, seed: int) -> Snapshot:
     """The snapshot with the return that it has in the data, over so many episodes."""
     player = policies.BehaviourPolicy(snapshot.weights, snapshot.biases, environment_class.unbounded_observations, {})
     seeds = np.random.SeedSequence([seed, 2]).generate_state(episodes).tolist()
@@ -204,6 +206,67 @@ def _play(environment_class, snapshot: Snapshot, settings: dict, episodes: int, 
 def _describe(snapshot: Snapshot) -> str:
     returned = f"{snapshot.mean_return:.0f} (sd {snapshot.sd_return:.0f})"
     return f"after {snapshot.updates} updates a return of {returned}, upright {snapshot.upright:.3f}"
+
+
+class _Window(NamedTuple):
+    """Windows of n steps of one environment each: where they begin, what was done there, what came of it."""
+
+    before: np.ndarray  # [batch, physics]
+    actions: np.ndarray  # [batch, agents * action], of the first step
+    gains: np.ndarray  # [batch], discounted
+    after: np.ndarray  # [batch, physics], n steps later
+    continues: np.ndarray  # [batch] float32: 0 where a terminal came before
+
+
+class _Replay:
+    """A ring of the latest steps of environments side by side."""
+
+    def __init__(self, capacity: int, environment: MujocoTask, n: int, discount: float):
+        shape = (capacity, environment.episodes)
+        self._before = np.zeros((*shape, environment.physics_size), dtype=np.float32)
+        self._after = np.zeros_like(self._before)
+        self._actions = np.zeros((*shape, environment.agents * environment.action_size), dtype=np.float32)
+        self._rewards = np.zeros(shape, dtype=np.float32)
+        self._terminal = np.zeros(shape, dtype=bool)
+        self._episode = np.zeros(shape, dtype=np.int32)  # which of its environment's episodes a step belongs to
+        self._episodes = np.zeros(environment.episodes, dtype=np.int32)
+        self._discounts = discount ** np.arange(n, dtype=np.float32)
+        self._steps = 0
+
+    def add(self, begins: np.ndarray, before, actions, rewards, after, terminal) -> None:
+        """One step of all environments; `begins` says where it is the first of an episode."""
+        row = self._steps % len(self._before)
+        self._episodes += begins
+        self._before[row], self._actions[row], self._rewards[row] = before, actions, rewards
+        self._after[row], self._terminal[row], self._episode[row] = after, terminal, self._episodes
+        self._steps += 1
+
+    def draw(self, batch: int, random: np.random.Generator) -> _Window:
+        """Uniform windows; what follows a terminal counts for nothing.
+
+        A window that would run into another episode without a terminal (over a time limit or the ring's newest row) is
+        moved back by n. The one in ten million that then still does is kept, as when the pinned policies were trained.
+        """
+        n = len(self._discounts)
+        first = random.integers(0, min(self._steps, len(self._before)) - n + 1, size=batch)
+        column = random.integers(0, self._before.shape[1], size=batch)
+        counts, _ = self._until_terminal(first, column)
+        episode = self._episode[first[:, None] + np.arange(n), column[:, None]]
+        crossing = (counts & (episode != episode[:, :1])).any(axis=1)
+        first = np.where(crossing, np.maximum(first - n, 0), first)
+        counts, continues = self._until_terminal(first, column)
+        return _Window(
+            self._before[first, column],
+            self._actions[first, column],
+            (self._rewards[first[:, None] + np.arange(n), column[:, None]] * counts) @ self._discounts,
+            self._after[first + n - 1, column],
+            continues.astype(np.float32),
+        )
+
+    def _until_terminal(self, first: np.ndarray, column: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Which steps of the windows come before a terminal or are one [batch, n], and which windows have none [batch]."""
+        ends = self._terminal[first[:, None] + np.arange(len(self._discounts)), column[:, None]]
+        return np.cumsum(ends, axis=1) - ends == 0, ~ends.any(axis=1)
 
 
 class _Actors(torch.nn.Module):

@@ -1,4 +1,4 @@
-"""Trained behaviour policies: decentralised actors 13-64-64-3, read from safetensors and played in float64.
+"""Trained behaviour policies: decentralised actors of any sizes, read from safetensors and played in float64.
 
 A matrix product may round differently with another number of rows, and the physics is chaotic. So a policy is always
 evaluated in float64 in blocks of `BLOCK` rows and its actions are rounded to float32 before they move anything:
@@ -16,17 +16,19 @@ from pjap_bench import files
 from pjap_bench.errors import BenchError
 
 BLOCK = 16
-LAYERS = 3
 
 
 class BehaviourPolicy:
-    """The deterministic joint policy of one trained system, [episodes, agents, observation] -> [episodes, agents * action]."""
+    """The deterministic joint policy of one trained system, [episodes, agents, observation] -> [episodes, agents * action].
+
+    Each agent has a perceptron of its own: relu between its layers, tanh after the last one.
+    """
 
     def __init__(self, weights: list[np.ndarray], biases: list[np.ndarray], masked: tuple[int, ...], metadata: dict[str, str]):
-        # per layer: weights [agents, in, out], biases [agents, 1, out]
+        # per layer: weights [agents, in, out], biases [agents, out] (kept as [agents, 1, out])
         self._weights = [weight.astype(np.float64) for weight in weights]
         self._biases = [bias.astype(np.float64)[:, None, :] for bias in biases]
-        self._masked = list(masked)
+        self._masked = np.array(masked, dtype=int)
         self.metadata = metadata
 
     def __call__(self, observations: np.ndarray) -> np.ndarray:
@@ -42,7 +44,7 @@ class BehaviourPolicy:
         hidden = np.ascontiguousarray(observations.transpose(1, 0, 2))  # agent first: one product per agent
         for layer, (weight, bias) in enumerate(zip(self._weights, self._biases, strict=True)):
             hidden = hidden @ weight + bias
-            hidden = np.maximum(hidden, 0.0) if layer < LAYERS - 1 else np.tanh(hidden)
+            hidden = np.maximum(hidden, 0.0) if layer < len(self._weights) - 1 else np.tanh(hidden)
         return hidden.transpose(1, 0, 2).reshape(BLOCK, -1)
 
 
@@ -74,21 +76,18 @@ def load(
         raise BenchError(
             f"not a readable safetensors file ({error})", where=path, do="restore the file from the repository"
         ) from error
-    sizes = [
-        observation,
-        *(tensors[f"bias_{layer}"].shape[-1] for layer in range(LAYERS - 1) if f"bias_{layer}" in tensors),
-        action,
-    ]
-    expected = {f"weight_{i}": (agents, *pair) for i, pair in enumerate(itertools.pairwise(sizes))}
-    expected |= {f"bias_{i}": (agents, size) for i, size in enumerate(sizes[1:])}
+    layers = range(len(tensors) // 2)
+    hidden = [tensors[f"bias_{layer}"].shape[-1] for layer in layers[:-1] if f"bias_{layer}" in tensors]
+    sizes = [observation, *hidden, action]
+    expected = {f"weight_{layer}": (agents, *pair) for layer, pair in enumerate(itertools.pairwise(sizes))}
+    expected |= {f"bias_{layer}": (agents, size) for layer, size in enumerate(sizes[1:])}
     shapes = {name: tensor.shape for name, tensor in tensors.items()}
-    if len(sizes) != LAYERS + 1 or shapes != expected:
+    if shapes != expected:
         raise BenchError(
             f"tensors {shapes} do not fit {agents} agents with {observation} observations and {action} actions each",
             where=path,
             do="use a policy trained in this environment",
         )
-    layers = range(LAYERS)
     return BehaviourPolicy([tensors[f"weight_{i}"] for i in layers], [tensors[f"bias_{i}"] for i in layers], masked, metadata)
 
 

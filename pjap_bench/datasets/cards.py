@@ -1,5 +1,6 @@
 """Dataset cards: one YAML file in datasets/ describes one dataset; a new card is a new dataset."""
 
+import dataclasses
 from pathlib import Path
 
 from pjap_bench import config, files
@@ -8,17 +9,55 @@ from pjap_bench.errors import BenchError
 FOLDER = config.CARDS
 
 
+@dataclasses.dataclass(frozen=True)
+class Part:
+    """What a mixture takes of one dataset.
+
+    Attributes:
+        dataset: name of a card that is not a mixture.
+        policies: only these behaviour policies' episodes; None for all.
+        episodes: so many episodes, drawn without replacement by `seed` and kept in order; None for all.
+        seed: of the draw.
+    """
+
+    dataset: str
+    policies: tuple[str, ...] | None = None
+    episodes: int | None = None
+    seed: int = 0
+
+
 def load(name: str) -> dict:
     """The checked card of a dataset.
 
     Raises:
-        BenchError: no such dataset, or a card that does not fit workflow/schemas/card.schema.json.
+        BenchError: no such dataset, a card that does not fit workflow/schemas/card.schema.json, or a mixture of mixtures (so
+            also of itself) or of other environments.
     """
     card = _read(name)
-    for part in card.get("parts", []):
-        if _read(part)["source"] == "mixture":
-            raise BenchError(f"key 'parts': '{part}' is a mixture itself", where=_path(name), do="name collected datasets")
+    for part in parts(card):
+        other = _read(part.dataset)
+        if other["source"] == "mixture":
+            what = "the mixture itself" if part.dataset == name else f"'{part.dataset}', a mixture"
+            raise BenchError(f"key 'parts' names {what}", where=_path(name), do="name datasets that are not mixtures")
+        if other["environment"] != card["environment"]:
+            what = f"key 'parts': '{part.dataset}' is of the environment {other['environment']}, not {card['environment']}"
+            raise BenchError(what, where=_path(name), do="mix datasets of one environment")
+        unknown = set(part.policies or ()) - {policy["name"] for policy in other.get("policies", [])}
+        if unknown:
+            what = f"key 'parts': '{part.dataset}' has no policy '{min(unknown)}'"
+            raise BenchError(what, where=_path(name), do="use names that its card lists")
     return card
+
+
+def parts(card: dict) -> list[Part]:
+    """The parts of a mixture in order; none for other sources."""
+    found = []
+    for part in card.get("parts", []):
+        options = {"dataset": part} if isinstance(part, str) else dict(part)
+        if "policies" in options:
+            options["policies"] = tuple(options["policies"])
+        found.append(Part(**options))
+    return found
 
 
 def _path(name: str) -> Path:
@@ -38,16 +77,29 @@ def _read(name: str) -> dict:
 
 
 def reference_returns(card: dict) -> dict[str, float]:
-    """The zero and the one of normalised returns: uniformly random actions, and the mean over the behaviour policies.
+    """The zero and the one of normalised returns: uniformly random actions, and the dataset's mean.
 
-    They belong to the card, not to a collected file, so that scores are comparable whatever the number of episodes.
+    They belong to the card, not to a collected file, so that scores are comparable whatever the number of episodes: of
+    generated data the mean over the behaviour policies, of others what the card states; of mixtures the mean over the
+    policies where all are known, else over the parts.
     """
     if card["source"] == "mixture":
-        policies = [policy for part in card["parts"] for policy in load(part)["policies"]]
+        of_parts = [[policy["mean_return"] for policy in _policies_of(part)] for part in parts(card)]
+        if all(of_parts):
+            means = [mean for of_part in of_parts for mean in of_part]
+        else:
+            stated = [reference_returns(load(part.dataset))["dataset_return"] for part in parts(card)]
+            means = [sum(own) / len(own) if own else mean for own, mean in zip(of_parts, stated, strict=True)]
+    elif card["source"] == "generated":
+        means = [policy["mean_return"] for policy in card["policies"]]
     else:
-        policies = card["policies"]
-    mean = sum(policy["mean_return"] for policy in policies) / len(policies)
-    return {"random_return": card["random_return"], "dataset_return": mean}
+        means = [card["dataset_return"]]
+    return {"random_return": card["random_return"], "dataset_return": sum(means) / len(means)}
+
+
+def _policies_of(part: Part) -> list[dict]:
+    policies = load(part.dataset).get("policies", [])
+    return [policy for policy in policies if part.policies is None or policy["name"] in part.policies]
 
 
 def names() -> list[str]:

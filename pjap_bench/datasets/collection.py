@@ -1,5 +1,6 @@
-"""Makes datasets: collects episodes from pinned behaviour policies, and concatenates datasets into mixtures."""
+"""Makes datasets: collects episodes from pinned behaviour policies, and mixes datasets by a card's recipe."""
 
+import math
 from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 
@@ -10,6 +11,7 @@ from pjap_bench.behaviour import policy as policies
 from pjap_bench.behaviour.play import Episodes, play
 from pjap_bench.datasets import cards, hdf5
 from pjap_bench.environments import get as get_environment
+from pjap_bench.errors import BenchError
 
 
 def collect(name: str, episodes_per_policy: int, output: Path, stamp: dict, processes: int = 1) -> None:
@@ -30,10 +32,14 @@ def collect(name: str, episodes_per_policy: int, output: Path, stamp: dict, proc
     else:
         with ProcessPoolExecutor(processes) as pool:
             played = list(pool.map(_collect_block, *zip(*jobs, strict=True)))
+    environment = get_environment(card["environment"])
+    actions = np.concatenate([episodes.actions for episodes, _ in played])
     dataset = hdf5.Dataset(
-        physics=np.concatenate([episodes.physics for episodes, _ in played]),
-        actions=np.concatenate([episodes.actions for episodes, _ in played]),
+        lengths=np.concatenate([episodes.lengths for episodes, _ in played]),
+        terminated=np.concatenate([episodes.terminated for episodes, _ in played]),
+        actions=actions.reshape(-1, environment.agents, environment.action_size),
         rewards=np.concatenate([episodes.rewards for episodes, _ in played]),
+        physics=np.concatenate([episodes.physics for episodes, _ in played]),
         seed=np.array([_episode_seed(card, index, episode) for _, index, block in jobs for episode in block]),
         policy=np.array([index for _, index, block in jobs for _ in block]),
         attributes={
@@ -41,7 +47,7 @@ def collect(name: str, episodes_per_policy: int, output: Path, stamp: dict, proc
             "dataset": name,
             "origin": "generated",
             "layout": "physics",
-            "actions": "clipped to [-1, 1]",
+            "actions": hdf5.CLIPPED,
             "noise": card["noise"],
             "policies": [policy["name"] for policy in card["policies"]],
             "policy_sha256": [policy["sha256"] for policy in card["policies"]],
@@ -51,39 +57,72 @@ def collect(name: str, episodes_per_policy: int, output: Path, stamp: dict, proc
         },
     )
     differences = [float(difference) for _, difference in played]
-    weights = [len(block) for _, _, block in jobs]
-    _finish(output, dataset, card, stamp, float(np.average(differences, weights=weights)))
+    weights = [len(episodes.rewards) for episodes, _ in played]
+    finish(output, dataset, card, stamp, float(np.average(differences, weights=weights)))
 
 
-def mix(name: str, parts: dict[str, Path], output: Path, stamp: dict) -> None:
-    """Concatenates whole datasets in the card's order; `seam` records the first episode of each part."""
+def mix(name: str, sources: dict[str, Path], output: Path, stamp: dict) -> None:
+    """Makes a mixture by its card: part after part, each whole, or some of its policies' episodes, or a seeded subsample.
+
+    `seam` records the first episode of each part.
+
+    Args:
+        sources: the HDF5 file of each dataset that the card names.
+
+    Raises:
+        BenchError: no file of a part, a part that has fewer episodes than the card asks for, or not the policies.
+    """
     card = cards.load(name)
-    read = [hdf5.read(parts[part]) for part in card["parts"]]
-    counts = [len(dataset.attributes["policies"]) for dataset in read]
-    offsets = np.concatenate([[0], np.cumsum(counts)[:-1]])
-    episodes = np.array([len(dataset.rewards) for dataset in read])
-    dataset = hdf5.Dataset(
-        physics=np.concatenate([dataset.physics for dataset in read]),
-        actions=np.concatenate([dataset.actions for dataset in read]),
-        rewards=np.concatenate([dataset.rewards for dataset in read]),
-        seed=np.concatenate([dataset.seed for dataset in read]),
-        policy=np.concatenate([dataset.policy + offset for dataset, offset in zip(read, offsets, strict=True)]),
-        attributes={
-            "environment": read[0].attributes["environment"],
-            "dataset": name,
-            "origin": read[0].attributes["origin"],
-            "layout": "physics",
-            "actions": read[0].attributes["actions"],
-            "noise": read[0].attributes["noise"],
-            "policies": [policy for dataset in read for policy in dataset.attributes["policies"]],
-            "policy_sha256": [policy for dataset in read for policy in dataset.attributes["policy_sha256"]],
-            "licence": card["licence"],
-            "seam": [0, *np.cumsum(episodes)[:-1].tolist()],
-            **cards.reference_returns(card),
-        },
-    )
-    floors = [hdf5.read_summary(parts[part])["noise_floor"] for part in card["parts"]]
-    _finish(output, dataset, card, stamp, float(np.average(floors, weights=episodes)))
+    wanted = cards.parts(card)
+    if missing := sorted({part.dataset for part in wanted} - set(sources)):
+        raise BenchError(f"no file of '{missing[0]}'", where=f"mixture '{name}'", do="give the files of all its parts")
+    read = {part.dataset: hdf5.read(sources[part.dataset]) for part in wanted}
+    taken = [_take(read[part.dataset], part, name) for part in wanted]
+    episodes = np.array([len(dataset.lengths) for dataset in taken])
+
+    def common(key: str) -> object:
+        """The attribute where all parts agree, else their list as text."""
+        found = list(dict.fromkeys(dataset.attributes[key] for dataset in taken))
+        return found[0] if len(found) == 1 else ", ".join(map(str, found))
+
+    noises = {dataset.attributes["noise"] for dataset in taken}
+    attributes = {
+        "environment": card["environment"],
+        "dataset": name,
+        "origin": common("origin"),
+        "layout": taken[0].layout,
+        "actions": common("actions"),
+        "noise": noises.pop() if len(noises) == 1 else math.nan,
+        "policies": [policy for dataset in taken for policy in dataset.attributes["policies"]],
+        "policy_sha256": [digest for dataset in taken for digest in dataset.attributes["policy_sha256"]],
+        "licence": card["licence"],
+        "seam": [0, *np.cumsum(episodes)[:-1].tolist()],
+        **cards.reference_returns(card),
+    }
+    floors = [hdf5.read_summary(sources[part.dataset])["noise_floor"] for part in wanted]
+    known = all(floor is not None for floor in floors)
+    floor = float(np.average(floors, weights=[dataset.transitions for dataset in taken])) if known else None
+    finish(output, hdf5.concatenate(taken, attributes), card, stamp, floor)
+
+
+def _take(dataset: hdf5.Dataset, part: cards.Part, name: str) -> hdf5.Dataset:
+    """What a mixture takes of a dataset."""
+    names = dataset.attributes["policies"]
+    chosen = np.arange(len(dataset.lengths))
+    if part.policies is not None:
+        if unknown := sorted(set(part.policies) - set(names)):
+            what = f"'{part.dataset}' has no policy '{unknown[0]}'"
+            raise BenchError(what, where=f"mixture '{name}'", do=f"use some of: {', '.join(names)}, or make the part anew")
+        chosen = chosen[np.isin(dataset.policy, [index for index, policy in enumerate(names) if policy in part.policies])]
+    if part.episodes is not None:
+        if part.episodes > len(chosen):
+            what = f"the recipe asks for {part.episodes} episodes of '{part.dataset}', which has {len(chosen)}"
+            raise BenchError(what, where=f"mixture '{name}'", do="ask for fewer, or collect more episodes")
+        random = np.random.default_rng(np.random.SeedSequence([part.seed, 3]))
+        chosen = np.sort(random.choice(chosen, part.episodes, replace=False))
+    if not len(chosen):
+        raise BenchError(f"no episode of '{part.dataset}' is left", where=f"mixture '{name}'", do="correct its parts")
+    return dataset if len(chosen) == len(dataset.lengths) else dataset.episodes(chosen)
 
 
 def random_return(environment_name: str, episodes: int, seed: int) -> float:
@@ -92,7 +131,12 @@ def random_return(environment_name: str, episodes: int, seed: int) -> float:
     random = np.random.default_rng(np.random.SeedSequence([seed, 0]))
     environment.reset(random.integers(2**31, size=episodes).tolist())
     width = environment.agents * environment.action_size
-    return float(sum(environment.step(random.uniform(-1, 1, (episodes, width)))[1] for _ in range(environment.horizon)).mean())
+    returns, running = np.zeros(episodes), np.ones(episodes, dtype=bool)
+    for _ in range(environment.horizon):
+        _, rewards, terminated = environment.step(random.uniform(-1, 1, (episodes, width)), running)
+        returns += rewards
+        running &= ~terminated
+    return float(returns.mean())
 
 
 def _check_policies(card: dict) -> None:
@@ -123,32 +167,39 @@ def _collect_block(name: str, policy_index: int, block: range) -> tuple[Episodes
     policy = _load_policy(card, policy_index)
     environment = get_environment(card["environment"])(len(block))
     episodes = play(policy, environment, [_episode_seed(card, policy_index, episode) for episode in block], card["noise"])
-    observations = environment.observations(episodes.physics[:, :-1].astype(np.float64))
-    intended = policy(observations.reshape(-1, *observations.shape[2:])).reshape(episodes.actions.shape)
-    return episodes, float(np.abs(intended - episodes.actions).mean())
+    observations = environment.observations(episodes.physics[hdf5.before_actions(episodes.lengths)].astype(np.float64))
+    return episodes, float(np.abs(policy(observations) - episodes.actions).mean())
 
 
-def _finish(output: Path, dataset: hdf5.Dataset, card: dict, stamp: dict, noise_floor: float) -> None:
+def finish(output: Path, dataset: hdf5.Dataset, card: dict, stamp: dict, noise_floor: float | None) -> None:
+    """Writes a dataset and, beside it, its summary.
+
+    Args:
+        noise_floor: mean |behaviour policy's action - data action|; None where the behaviour policies are not known.
+
+    Raises:
+        BenchError: a dataset that does not fit together, or a disk that refuses.
+    """
     hdf5.write(output, dataset)
     returns = dataset.returns
     summary = {
         "stamp": stamp,
         "name": card["id"],
         "origin": dataset.attributes["origin"],
+        "layout": dataset.layout,
+        "environment": card["environment"],
         "sha256": files.sha256(output),
         "transitions": dataset.transitions,
         "episodes": len(returns),
+        "length": {"mean": dataset.lengths.mean(), "min": int(dataset.lengths.min()), "max": int(dataset.lengths.max())},
+        "terminated": int(np.sum(dataset.terminated)),
         "return": {"mean": returns.mean(), "sd": returns.std(), "min": returns.min(), "max": returns.max()},
         "reference": cards.reference_returns(card),
         "noise_floor": noise_floor,
         "seam": dataset.attributes["seam"],
         "policies": [
-            {
-                "name": policy,
-                "episodes": int((dataset.policy == index).sum()),
-                "mean_return": returns[dataset.policy == index].mean(),
-            }
-            for index, policy in enumerate(dataset.attributes["policies"])
+            {"name": policy, "episodes": int(own.sum()), "mean_return": returns[own].mean() if own.any() else None}
+            for policy, own in ((policy, dataset.policy == index) for index, policy in enumerate(dataset.attributes["policies"]))
         ],
     }
     files.write_json(hdf5.summary_path(output), summary)

@@ -1,17 +1,30 @@
-"""HDF5 files of whole episodes: physics state, joint actions, rewards; observations are views of the physics.
+"""Datasets in memory and on disk: HDF5 files of whole episodes, one after another, of any lengths.
 
-    physics  [episodes, horizon + 1, physics] float32, the final state included
-    actions  [episodes, horizon, agents * action] float32
-    rewards  [episodes, horizon] float32, shared by the agents
-    seed     [episodes] int64, policy [episodes] int32 (index into the attribute `policies`)
+E episodes of lengths T_e, L = sum T_e steps, N agents, A numbers of an agent's action, O of its observation, S of the state:
 
-Built-in gzip, shuffle and fletcher32; the same content gives the same bytes. Beside NAME.h5 lies NAME.json with its
-sha256, origin and statistics; a file is opened only if both agree.
+    lengths    [E] int64        steps of each episode
+    terminated [E] uint8        1 where the task ended the episode, 0 where time did
+    actions    [L, N, A]        the joint actions
+    rewards    [L]              one reward, shared by the agents
+    seed       [E] int64        of the episode, -1 where it is not known
+    policy     [E] int32        index into the attribute `policies`
+
+and by the attribute `layout` either the physics, from which the environment derives what agents see,
+
+    physics      [L + E, P]     the final state of each episode included
+
+or what was seen, where the physics is not known (vaults, imports),
+
+    observations [L, N, O]
+    states       [L, S]
+
+All numbers are float32. Built-in gzip, shuffle and fletcher32; the same content gives the same bytes. Beside NAME.h5 lies
+NAME.json with its sha256, origin and statistics; a file is opened only if both agree.
 """
 
+import dataclasses
 import io
 from pathlib import Path
-from typing import NamedTuple
 
 import h5py
 import numpy as np
@@ -20,45 +33,115 @@ from pjap_bench import files
 from pjap_bench.environments import get as get_environment
 from pjap_bench.errors import BenchError
 
-FORMAT = "pjap_bench physics 1"
-_EPISODES_PER_CHUNK = 10
+FORMAT = "pjap_bench 2"
+LAYOUTS = {"physics": ("physics",), "observations": ("observations", "states")}
+CLIPPED = "clipped to [-1, 1]"
+
+_ROWS_PER_CHUNK = 10_000
 _REMAKE = "delete it and its .json, then run the workflow again"
 
 
-class Dataset(NamedTuple):
-    """A dataset in memory, and what is known of it."""
+@dataclasses.dataclass(frozen=True, eq=False)
+class Dataset:
+    """A dataset in memory, and what is known of it; the arrays are as in the file (see the module).
 
-    physics: np.ndarray
+    Attributes:
+        attributes: environment (a name in `environments`), dataset, origin, layout, actions (`CLIPPED` or "as stored"), noise,
+            policies (names), policy_sha256, licence, seam (first episode of each part), random_return, dataset_return.
+    """
+
+    lengths: np.ndarray
+    terminated: np.ndarray
     actions: np.ndarray
     rewards: np.ndarray
     seed: np.ndarray
     policy: np.ndarray
     attributes: dict
+    physics: np.ndarray | None = None
+    observations: np.ndarray | None = None
+    states: np.ndarray | None = None
 
     @property
-    def returns(self) -> np.ndarray:
-        """Undiscounted return of each episode, summed in float64."""
-        return self.rewards.sum(axis=1, dtype=np.float64)
+    def layout(self) -> str:
+        """'physics' or 'observations'."""
+        return self.attributes["layout"]
 
     @property
     def transitions(self) -> int:
         """Steps in all episodes."""
-        return self.rewards.size
+        return len(self.rewards)
+
+    @property
+    def offsets(self) -> np.ndarray:
+        """The first step of each episode, and L: [E + 1]."""
+        return np.concatenate([[0], np.cumsum(self.lengths)])
+
+    @property
+    def returns(self) -> np.ndarray:
+        """Undiscounted return of each episode, summed in float64: [E]."""
+        return np.add.reduceat(self.rewards, self.offsets[:-1], dtype=np.float64)
+
+    def observed(self) -> tuple[np.ndarray, np.ndarray]:
+        """What the agents and the centralised critic see at each step: [L, N, O] and [L, S], in either layout."""
+        if self.layout == "observations":
+            return self.observations, self.states
+        environment = get_environment(self.attributes["environment"])
+        before = self.physics[before_actions(self.lengths)]
+        return environment.observations(before), environment.state(before)
+
+    def episodes(self, chosen: np.ndarray) -> "Dataset":
+        """Only these episodes (indices [K]), in the order given; `seam` becomes [0]."""
+        steps = _rows(self.offsets[chosen], self.lengths[chosen])
+        parts = {name: getattr(self, name)[chosen] for name in ("lengths", "terminated", "seed", "policy")}
+        parts |= {name: getattr(self, name)[steps] for name in ("actions", "rewards")}
+        if self.layout == "physics":
+            starts = self.offsets[chosen] + np.asarray(chosen)  # a final state lies between two episodes
+            parts["physics"] = self.physics[_rows(starts, self.lengths[chosen] + 1)]
+        else:
+            parts |= {name: getattr(self, name)[steps] for name in LAYOUTS["observations"]}
+        return dataclasses.replace(self, **parts, attributes=self.attributes | {"seam": [0]})
+
+
+def before_actions(lengths: np.ndarray) -> np.ndarray:
+    """The rows of the physics [L + E, P] in which the agents acted: [L]; the others are final states."""
+    return np.arange(lengths.sum()) + np.repeat(np.arange(len(lengths)), lengths)
+
+
+def concatenate(datasets: list[Dataset], attributes: dict) -> Dataset:
+    """One dataset after another, with these attributes; `policy` counts on through the parts.
+
+    Raises:
+        BenchError: parts of different layouts or environments.
+    """
+    for key in ("layout", "environment"):
+        found = sorted({dataset.attributes[key] for dataset in datasets})
+        if len(found) > 1:
+            raise BenchError(f"parts differ in their {key}: {', '.join(found)}", where="mixture", do="mix datasets that agree")
+    counts = [len(dataset.attributes["policies"]) for dataset in datasets]
+    offsets = np.concatenate([[0], np.cumsum(counts)[:-1]]).astype(np.int32)
+    names = ("lengths", "terminated", "actions", "rewards", "seed", *LAYOUTS[datasets[0].layout])
+    arrays = {name: np.concatenate([getattr(dataset, name) for dataset in datasets]) for name in names}
+    arrays["policy"] = np.concatenate([dataset.policy + offset for dataset, offset in zip(datasets, offsets, strict=True)])
+    return Dataset(**arrays, attributes=attributes)
 
 
 def write(path: str | Path, dataset: Dataset) -> None:
-    """Writes a dataset, whole or not at all."""
-    episodes = len(dataset.rewards)
+    """Writes a dataset, whole or not at all.
+
+    Raises:
+        BenchError: arrays that do not fit together or the environment (nothing is written then), or a disk that refuses.
+    """
+    _check(dataset, path)
     image = io.BytesIO()  # on a full disk HDF5's own writer can abort the process, so it writes to memory
     with h5py.File(image, "w") as file:
-        for name in ("physics", "actions", "rewards"):
+        for name in ("actions", "rewards", *LAYOUTS[dataset.layout]):
             values = np.asarray(getattr(dataset, name), dtype=np.float32)
-            chunk = (min(_EPISODES_PER_CHUNK, episodes), *values.shape[1:])
+            chunk = (min(_ROWS_PER_CHUNK, len(values)), *values.shape[1:])
             file.create_dataset(
                 name, data=values, chunks=chunk, compression="gzip", compression_opts=1, shuffle=True, fletcher32=True
             )
-        file.create_dataset("seed", data=np.asarray(dataset.seed, dtype=np.int64))
-        file.create_dataset("policy", data=np.asarray(dataset.policy, dtype=np.int32))
+        for name, kind in {"lengths": np.int64, "terminated": np.uint8, "seed": np.int64, "policy": np.int32}.items():
+            file.create_dataset(name, data=np.asarray(getattr(dataset, name), dtype=kind))
         file.attrs["format"] = FORMAT
         for name, value in sorted(dataset.attributes.items()):
             file.attrs[name] = value
@@ -81,34 +164,28 @@ def read(path: str | Path) -> Dataset:
             where=path,
             do=_REMAKE,
         )
+    return read_unpinned(path)
+
+
+def read_unpinned(path: str | Path) -> Dataset:
+    """Reads a file of this format that has no summary beside it, for instance a user's own; otherwise as `read`."""
+    path = Path(path)
     try:
         with h5py.File(path, "r") as file:
             attributes = {name: _plain(value) for name, value in file.attrs.items()}
-            arrays = {name: file[name][:] for name in ("physics", "actions", "rewards", "seed", "policy")}
-    except (OSError, KeyError) as error:
+            if attributes.get("format") != FORMAT:
+                raise BenchError(f"format is '{attributes.get('format')}', not '{FORMAT}'", where=path, do=_REMAKE)
+            missing = {"environment", "dataset", "policies", "layout"} - set(attributes)
+            if missing or attributes["layout"] not in LAYOUTS:
+                what = f"attributes {', '.join(sorted(missing))} are missing" if missing else f"layout '{attributes['layout']}'"
+                raise BenchError(what, where=path, do=_REMAKE)
+            names = ("lengths", "terminated", "actions", "rewards", "seed", "policy", *LAYOUTS[attributes["layout"]])
+            arrays = {name: file[name][:] for name in names}
+    except (OSError, KeyError, ValueError, TypeError) as error:
         raise BenchError(f"not a readable dataset ({error})", where=path, do=_REMAKE) from error
-    if attributes.get("format") != FORMAT:
-        raise BenchError(f"format is '{attributes.get('format')}', not '{FORMAT}'", where=path, do=_REMAKE)
-    missing = {"environment", "dataset", "policies"} - set(attributes)
-    if missing:
-        raise BenchError(f"attributes {', '.join(sorted(missing))} are missing", where=path, do=_REMAKE)
-    environment = get_environment(attributes["environment"])
-    episodes = len(arrays["rewards"])
-    expected = {
-        "physics": (episodes, environment.horizon + 1, environment.physics_size),
-        "actions": (episodes, environment.horizon, environment.agents * environment.action_size),
-        "rewards": (episodes, environment.horizon),
-        "seed": (episodes,),
-        "policy": (episodes,),
-    }
-    for name, shape in expected.items():
-        if arrays[name].shape != shape:
-            raise BenchError(f"{name} has shape {arrays[name].shape}, not {shape}", where=path, do=_REMAKE)
-        if not np.isfinite(arrays[name]).all():
-            raise BenchError(f"{name} holds values that are not finite", where=path, do=_REMAKE)
-    if episodes == 0 or not 0 <= arrays["policy"].min() <= arrays["policy"].max() < len(attributes["policies"]):
-        raise BenchError("no episodes, or a policy index without a name", where=path, do=_REMAKE)
-    return Dataset(**arrays, attributes=attributes)
+    dataset = Dataset(**arrays, attributes=attributes)
+    _check(dataset, path)
+    return dataset
 
 
 def summary_path(path: str | Path) -> Path:
@@ -126,6 +203,46 @@ def read_summary(path: str | Path) -> dict:
     if not (isinstance(summary, dict) and isinstance(summary.get("sha256"), str)):
         raise BenchError("not the summary of a dataset", where=summary_path(path), do=_REMAKE)
     return summary
+
+
+def _check(dataset: Dataset, path: str | Path) -> None:
+    environment = get_environment(dataset.attributes["environment"])
+    episodes, steps = len(dataset.lengths), len(dataset.rewards)
+    if episodes == 0:
+        raise BenchError("no episodes", where=path, do=_REMAKE)
+    expected = {
+        "lengths": (episodes,),
+        "terminated": (episodes,),
+        "seed": (episodes,),
+        "policy": (episodes,),
+        "actions": (steps, environment.agents, environment.action_size),
+        "rewards": (steps,),
+    }
+    if dataset.layout == "physics":
+        expected["physics"] = (steps + episodes, environment.physics_size)
+    else:
+        expected["observations"] = (steps, environment.agents, environment.observation_size)
+        expected["states"] = (steps, environment.state_size)
+    for name, shape in expected.items():
+        values = np.asarray(getattr(dataset, name))
+        if values.shape != shape:
+            raise BenchError(f"{name} has shape {values.shape}, not {shape}", where=path, do=_REMAKE)
+        if values.dtype.kind == "f" and not np.isfinite(values).all():
+            raise BenchError(f"{name} holds values that are not finite", where=path, do=_REMAKE)
+    lengths = np.asarray(dataset.lengths)
+    if lengths.min() < 1 or lengths.max() > environment.horizon or lengths.sum() != steps:
+        what = f"episodes of {lengths.min()} to {lengths.max()} steps, {lengths.sum()} in all, do not fit {steps} steps"
+        raise BenchError(f"{what} and a horizon of {environment.horizon}", where=path, do=_REMAKE)
+    if not 0 <= np.min(dataset.policy) <= np.max(dataset.policy) < len(dataset.attributes["policies"]):
+        raise BenchError("a policy index without a name", where=path, do=_REMAKE)
+    if dataset.attributes.get("actions") == CLIPPED and np.abs(dataset.actions).max() > 1:
+        raise BenchError(f"actions beyond 1, though they are said to be {CLIPPED}", where=path, do=_REMAKE)
+
+
+def _rows(starts: np.ndarray, counts: np.ndarray) -> np.ndarray:
+    """The rows start, start + 1, ... (`count` of them) of each start, one after another."""
+    within = np.arange(counts.sum()) - np.repeat(np.cumsum(counts) - counts, counts)
+    return np.repeat(starts, counts) + within
 
 
 def _plain(value):

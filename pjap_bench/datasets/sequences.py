@@ -13,6 +13,8 @@ from pjap_bench.datasets.hdf5 import Dataset
 from pjap_bench.environments import get as get_environment
 from pjap_bench.errors import BenchError
 
+_ROWS = 65_536  # of the moments' parts
+
 
 class Batch(NamedTuple):
     """Sequences of every run."""
@@ -37,11 +39,11 @@ class Normaliser(NamedTuple):
 
 
 class SequenceData:
-    """Observations, states, actions, rewards and episode ends of a whole dataset.
+    """Observations, states, actions, rewards and episode ends of a whole dataset, episode after episode.
 
     Settings: `sequence` (T); `standardise` (observations and state per feature; the paper does not); `reward_scale`;
-    `clip_actions`; `time_limit`: "terminal" cuts the bootstrap at the last step of an episode, as the paper's wrapper and
-    critic do, "masked" leaves that step without a target.
+    `clip_actions`; `time_limit`, of episodes that time ended: "terminal" cuts the bootstrap at their last step, as the paper's
+    wrapper and critic do, "masked" leaves that step without a target. Where the task itself ended an episode, no value follows.
 
     Raises:
         BenchError: the dataset is shorter than a sequence.
@@ -52,8 +54,7 @@ class SequenceData:
         self.environment = environment
         self.agents, self.observation_size = environment.agents, environment.observation_size
         self.action_size, self.state_size = environment.action_size, environment.state_size
-        episodes, horizon = dataset.rewards.shape
-        length = episodes * horizon
+        length = dataset.transitions
         self._steps = torch.arange(settings["sequence"])[:, None]
         #: any step of the time line but the last few; sequences may cross an episode's end
         self.starts = length - settings["sequence"] + 1
@@ -62,42 +63,53 @@ class SequenceData:
                 f"{length} steps are fewer than one sequence of {settings['sequence']}", where=dataset.attributes["dataset"]
             )
 
-        physics = dataset.physics[:, :-1].reshape(length, -1)  # the final state has no action
-        observations = torch.as_tensor(environment.observations(physics))
-        states = torch.as_tensor(environment.state(physics))
+        observations, states = (torch.from_numpy(values).to(torch.get_default_dtype()) for values in dataset.observed())
         self.normaliser = Normaliser(torch.zeros(observations.shape[1:]), torch.ones(observations.shape[1:]))
         if settings["standardise"]:
+            # In place, unless the dataset itself holds these arrays: no second copy of the largest ones.
+            if dataset.layout == "observations":
+                observations, states = observations.clone(), states.clone()
             self.normaliser = Normaliser(*_moments(observations))
             offset, scale = _moments(states)
-            states = (states - offset) / scale
-        ends = torch.zeros(episodes, horizon)
-        ends[:, -1] = 1.0
-        actions = torch.as_tensor(dataset.actions).reshape(length, self.agents, self.action_size)
-        if settings["clip_actions"]:
-            actions = actions.clamp(-1.0, 1.0)
-        self._observations = self.normaliser(observations)
+            observations.sub_(self.normaliser.offset).div_(self.normaliser.scale)
+            states.sub_(offset).div_(scale)
+        actions = torch.from_numpy(dataset.actions)
+        last = torch.from_numpy(dataset.offsets[1:] - 1)
+        ends, limits = torch.zeros(length), torch.zeros(length)
+        ends[last] = 1.0
+        limits[last] = torch.tensor(dataset.terminated == 0, dtype=limits.dtype)
+        self._observations = observations
         self._states = states
-        self._actions = actions
-        self._rewards = torch.as_tensor(dataset.rewards).reshape(length) * settings["reward_scale"]
-        self._ends = ends.reshape(length)
-        self._time_limit_masked = settings["time_limit"] == "masked"
+        self._actions = actions.clamp(-1.0, 1.0) if settings["clip_actions"] else actions
+        self._rewards = torch.from_numpy(dataset.rewards) * settings["reward_scale"]
+        self._ends = ends
+        masked = settings["time_limit"] == "masked"
+        self._terminals = ends - limits if masked else ends
+        self._weights = 1.0 - limits if masked else torch.ones(length)
         #: which behaviour policy acted at each step, [L]
-        self.policy_of_step = np.repeat(dataset.policy, horizon)
+        self.policy_of_step = np.repeat(dataset.policy, dataset.lengths)
         self.policy_names: list[str] = dataset.attributes["policies"]
 
     def batch(self, starts: Tensor) -> Batch:
         """The sequences that begin at `starts`, [R, B]."""
         index = starts[:, None] + self._steps  # [R, T, B]
-        ends = self._ends[index]
-        keep = torch.ones_like(ends)
-        keep[:, 1:] -= ends[:, :-1]
-        terminals, weights = (torch.zeros_like(ends), 1.0 - ends) if self._time_limit_masked else (ends, torch.ones_like(ends))
+        keep = torch.ones(index.shape)
+        keep[:, 1:] -= self._ends[index[:, :-1]]
         return Batch(
-            self._observations[index], self._states[index], self._actions[index], self._rewards[index], terminals, weights, keep
+            self._observations[index],
+            self._states[index],
+            self._actions[index],
+            self._rewards[index],
+            self._terminals[index],
+            self._weights[index],
+            keep,
         )
 
 
 def _moments(values: Tensor) -> tuple[Tensor, Tensor]:
-    """Mean and standard deviation over the first axis; a feature that never changes is only centred."""
-    sd, mean = torch.std_mean(values.double(), dim=0)
+    """Mean and standard deviation over the first axis, in float64; a feature that never changes is only centred."""
+    # Part by part, since a float64 copy of all would be the largest thing in memory.
+    parts = values.split(_ROWS)
+    mean = sum(part.double().sum(dim=0) for part in parts) / len(values)
+    sd = (sum((part.double() - mean).square().sum(dim=0) for part in parts) / (len(values) - 1)).sqrt()
     return mean.float(), torch.where(sd > 1e-6, sd, 1.0).float()

@@ -10,9 +10,10 @@ from pathlib import Path
 import jinja2
 import pandas as pd
 
+from pjap_bench.datasets import cards, description
 from pjap_bench.errors import BenchError
 from pjap_bench.files import read_json, write_text
-from pjap_bench.report.pictures import CLAIMS, FIGURES, embedded
+from pjap_bench.report.pictures import CLAIMS, DATASET_ALTERNATIVE, FIGURES, embedded
 from pjap_bench.statistics.results import job_files
 
 STATUS_CLASSES = {  # statuses in the order they are counted, and their CSS class
@@ -71,7 +72,7 @@ def write_report(results: Path, settings: dict, stamp: dict) -> None:
         figures=_figures(results, settings),
         evidence=_evidence(results, verdict),
         errata=read_json(results / "games" / "errata.json"),
-        datasets=[read_json(path) for path in sorted((results / "datasets").glob("*.json"))],
+        datasets=_datasets(results, settings),
         scores=_scores(results, settings),
         runs=_runs(results, settings),
         stamps=_stamps(results, settings, verdict, stamp),
@@ -146,6 +147,43 @@ def _of_every_job(results: Path, settings: dict, name: str) -> Iterator[Path]:
             yield from job_files(results / "runs" / dataset / arm, experiment, name)
 
 
+def _description(results: Path, name: str) -> dict:
+    return description.read(results / "datasets" / f"{name}.description.json")
+
+
+def _dataset_names(results: Path, settings: dict) -> list[str]:
+    """The datasets of the experiments, each after those that it is mixed from."""
+    names = []
+    for dataset in settings["experiments"]:
+        names += [*(part.dataset for part in cards.parts(_description(results, dataset)["card"])), dataset]
+    return list(dict.fromkeys(names))
+
+
+def _datasets(results: Path, settings: dict) -> list[dict]:
+    """What the page shows of each dataset: its description, with the policies' rows, the matrix as shown and the figure.
+
+    Raises:
+        BenchError: description and data are not of one file.
+    """
+    shown = []
+    for name in _dataset_names(results, settings):
+        found, summary = _description(results, name), read_json(results / "datasets" / f"{name}.json")
+        if found["file"]["sha256"] != summary["sha256"]:
+            raise BenchError("describes another file", where=f"{name}.description.json", do="describe the dataset again")
+        statistics = found["statistics"]
+        rows = [
+            {"measured": measured, "card": stated}
+            for measured, stated in zip(statistics["policies"], found["behaviour"], strict=True)
+        ]
+        means = ", ".join(
+            f"{row['measured']['name']} {row['measured']['return']['mean']:.0f}" for row in rows if row["measured"]["return"]
+        )
+        picture = {"alternative": f"{DATASET_ALTERNATIVE} Mean returns: {means}."}
+        picture |= embedded(results / "figures" / f"dataset_{name}.png")
+        shown.append(found | {"summary": summary, "rows": rows, "picture": picture})
+    return shown
+
+
 def _runs(results: Path, settings: dict) -> list[dict]:
     """One row per dataset and arm: seeds, updates and the settings of its runs as JSON."""
     rows = []
@@ -173,8 +211,9 @@ def _stamps(results: Path, settings: dict, verdict: dict, stamp: dict) -> list[t
         ("Games (Figures 1 to 5)", read_json(results / "games" / "provenance.json")),
         ("Robustness map", read_json(results / "games" / "robustness.json")["stamp"]),
     ]
-    for path in sorted((results / "datasets").glob("*.json")):
-        stamps.append((f"Dataset {path.stem}", read_json(path)["stamp"]))
+    for name in _dataset_names(results, settings):
+        stamps.append((f"Dataset {name}", read_json(results / "datasets" / f"{name}.json")["stamp"]))
+        stamps.append((f"Statistics of dataset {name}", _description(results, name)["stamp"]))
     training = {}
     for path in _of_every_job(results, settings, "run.json"):
         run_stamp = read_json(path)["stamp"]

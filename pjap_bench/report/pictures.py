@@ -104,6 +104,12 @@ CLAIMS = {
     "C11": "For each pair of runs, the distance with PJAP minus without by spread of the data, with a line at zero.",
 }
 
+DATASET_ALTERNATIVE = (
+    "Histogram of episode returns, stacked by behaviour policy, with the published mean and spread where there are any; a matrix "
+    "of distances between the behaviour policies with its numbers; the lengths of episodes where they vary; and for every "
+    "number of every agent’s action a small histogram from −1 to 1."
+)
+
 
 def embedded(path: Path) -> dict:
     """The PNG as a data URI, and its digest.

@@ -1,5 +1,7 @@
 """The stacked update equals the plain reference in float64; runs do not touch each other."""
 
+import dataclasses
+
 import pytest
 import torch
 
@@ -182,7 +184,7 @@ def test_contract(noise_dataset, small, name):
 
 def test_behaviour_cloning_learns_a_constant(noise_dataset, small):
     torch.set_default_dtype(torch.float32)
-    constant = noise_dataset._replace(actions=noise_dataset.actions * 0 + 0.5)
+    constant = dataclasses.replace(noise_dataset, actions=noise_dataset.actions * 0 + 0.5)
     settings = small | {"policy_width": 16, "sequence": 5}
     data = SequenceData(constant, settings)
     algorithm = make("behaviour_cloning", data, settings)

@@ -27,10 +27,12 @@ def test_every_card(name):
     assert card["environment"] == get(card["environment"]).name
     if card["source"] == "generated":
         assert len({policy["seed"] for policy in card["policies"]}) == len(card["policies"]), "independent seeds"
-        for path, pinned in zip(cards.policy_files(card), card["policies"], strict=True):
-            policy = policies.load(path, sha256=pinned["sha256"], **SIZES)
+        settings = config.load("paper")["behaviour"] | card.get("training", {})
+        for index, pinned in enumerate(card["policies"]):
+            policy = collection._load_policy(card, index)
             assert float(policy.metadata["mean_return"]) == pytest.approx(pinned["mean_return"], abs=0.5)
-            assert pinned["upright"] >= config.load("paper")["behaviour"]["upright_share"]
+            assert pinned["upright"] >= settings["upright_share"] and pinned["sd_return"] <= settings["steady_sd"]
+            assert abs(pinned["mean_return"] - pinned["level"]) <= settings["tolerance"] * max(abs(pinned["level"]), 1000)
 
 
 @pytest.mark.parametrize("name", GENERATED)
@@ -47,8 +49,14 @@ def test_the_reference_returns_are_measured_ones(name):
     reference = cards.reference_returns(cards.load(name))
     measured = collection.random_return(cards.load(name)["environment"], episodes=20, seed=1)
     assert reference["random_return"] == pytest.approx(measured, abs=60)  # sd of an episode about 80
-    means = [policy["mean_return"] for part in cards.load(name).get("parts", [name]) for policy in cards.load(part)["policies"]]
-    assert reference["dataset_return"] == pytest.approx(np.mean(means))
+
+
+def test_the_one_of_normalised_returns_is_the_mean_of_the_policies_or_what_the_card_states():
+    good, medium = (np.mean([policy["mean_return"] for policy in cards.load(name)["policies"]]) for name in ("good", "medium"))
+    assert cards.reference_returns(cards.load("good"))["dataset_return"] == pytest.approx(good)
+    assert cards.reference_returns(cards.load("good_medium"))["dataset_return"] == pytest.approx((good + medium) / 2)
+    assert cards.reference_returns(cards.load("og_marl_good"))["dataset_return"] == 6924.11
+    assert cards.reference_returns(cards.load("og_marl_good_medium"))["dataset_return"] == pytest.approx((6924.11 + 1485) / 2)
 
 
 def test_collection_does_not_depend_on_processes_or_neighbours(tmp_path, monkeypatch):
@@ -61,17 +69,17 @@ def test_collection_does_not_depend_on_processes_or_neighbours(tmp_path, monkeyp
     collection.collect(name, 3, few, {})
     whole, start = hdf5.read(tmp_path / "one" / f"{name}.h5"), hdf5.read(few)
     for policy in range(len(start.attributes["policies"])):
-        longer, shorter = (dataset.physics[dataset.policy == policy] for dataset in (whole, start))
-        assert np.array_equal(longer[:3], shorter), "more episodes continue the same data"
+        longer, shorter = (dataset.episodes(np.flatnonzero(dataset.policy == policy)[:3]) for dataset in (whole, start))
+        assert np.array_equal(longer.physics, shorter.physics), "more episodes continue the same data"
 
 
 def test_stored_data_obeys_the_environment():
     card = cards.load(GENERATED[0])
     policy = collection._load_policy(card, 0)
     episodes = play(policy, get(card["environment"])(1), [3], card["noise"])
-    velocity = (episodes.physics[0, 1:, 0] - episodes.physics[0, :-1, 0]) / 0.05
-    expected = velocity - 0.1 * np.square(episodes.actions[0]).sum(axis=-1)
-    assert np.allclose(episodes.rewards[0], expected, atol=2e-2)  # x is stored in float32
+    velocity = np.diff(episodes.physics[:, 0]) / 0.05
+    expected = velocity - 0.1 * np.square(episodes.actions).sum(axis=-1)
+    assert np.allclose(episodes.rewards, expected, atol=2e-2)  # x is stored in float32
     assert np.abs(episodes.actions).max() <= 1.0
 
 
@@ -84,7 +92,7 @@ def test_mixture_is_its_parts_in_order(tmp_path, monkeypatch):
     collection.mix("good_medium", parts, tmp_path / "good_medium.h5", {})
     mixed, first, second = (hdf5.read(tmp_path / f"{name}.h5") for name in ("good_medium", *card["parts"]))
     assert np.array_equal(mixed.physics, np.concatenate([first.physics, second.physics]))
-    assert mixed.attributes["seam"] == [0, len(first.rewards)]
+    assert mixed.attributes["seam"] == [0, len(first.lengths)]
     assert mixed.attributes["policies"] == first.attributes["policies"] + second.attributes["policies"]
     assert sorted(set(mixed.policy)) == list(range(len(mixed.attributes["policies"])))
     summary = hdf5.read_summary(tmp_path / "good_medium.h5")
@@ -99,7 +107,7 @@ def test_same_content_same_bytes(tmp_path, noise_dataset):
 
 def test_reading_gives_back_what_was_written(noise_file, noise_dataset):
     found = hdf5.read(noise_file)
-    for name in ("physics", "actions", "rewards", "seed", "policy"):
+    for name in ("lengths", "terminated", "physics", "actions", "rewards", "seed", "policy"):
         assert np.array_equal(getattr(found, name), getattr(noise_dataset, name))
     assert found.attributes["policies"] == ["first", "second"]
 
@@ -156,11 +164,20 @@ def test_summary_of_something_else(noise_file):
     [
         (lambda file: file.__delitem__("rewards"), "not a readable dataset"),
         (lambda file: file.attrs.__setitem__("format", "other 7"), "format is 'other 7'"),
-        (lambda file: file["physics"].__setitem__((0, 0, 0), np.nan), "physics holds values that are not finite"),
-        (lambda file: file["rewards"].__setitem__((0, 0), np.inf), "rewards holds values that are not finite"),
+        (lambda file: file["physics"].__setitem__((0, 0), np.nan), "physics holds values that are not finite"),
+        (lambda file: file["rewards"].__setitem__(0, np.inf), "rewards holds values that are not finite"),
         (
-            lambda file: (file.__delitem__("actions"), file.create_dataset("actions", data=np.zeros((3, 1000, 5)))),
+            lambda file: (file.__delitem__("actions"), file.create_dataset("actions", data=np.zeros((3000, 2, 5)))),
             "actions has shape",
+        ),
+        (lambda file: file["lengths"].__setitem__(0, 999), "2999 in all, do not fit 3000 steps"),
+        (lambda file: file["lengths"].__setitem__(slice(0, 2), [0, 2000]), "episodes of 0 to 2000 steps"),
+        (lambda file: file["policy"].__setitem__(0, 2), "a policy index without a name"),
+        (lambda file: file.attrs.__setitem__("layout", "pixels"), "layout 'pixels'"),
+        (lambda file: file.attrs.__delitem__("policies"), "attributes policies are missing"),
+        (
+            lambda file: (file["actions"].__setitem__((0, 0, 0), 1.5), file.attrs.__setitem__("actions", hdf5.CLIPPED)),
+            "actions beyond 1",
         ),
         (lambda file: file.attrs.__setitem__("environment", "ant"), "unknown environment 'ant'"),
     ],
@@ -244,7 +261,7 @@ def test_bad_cards(card_folder, old, new, message):
 def test_a_mixture_of_itself(card_folder):
     path = card_folder / "good_medium.yaml"
     path.write_text(path.read_text().replace("parts: [good, medium]", "parts: [good, good_medium]"))
-    with pytest.raises(BenchError, match="'good_medium' is a mixture itself"):
+    with pytest.raises(BenchError, match="names the mixture itself"):
         cards.load("good_medium")
 
 

@@ -1,10 +1,12 @@
 """Acting step by step is what the learner unrolls, and an episode's return depends on its own seed and run alone."""
 
+import gymnasium
 import numpy as np
+import pytest
 import torch
 
 from pjap_bench.datasets.sequences import Normaliser
-from pjap_bench.environments import TwoAgentHalfCheetah
+from pjap_bench.environments import ENVIRONMENTS, ThreeAgentHopper, TwoAgentHalfCheetah
 from pjap_bench.evaluation import evaluate
 from pjap_bench.networks import policy_layout, policy_step, policy_unroll, with_agent_id
 
@@ -53,3 +55,41 @@ def test_the_normaliser_is_used(monkeypatch):
     plain = Normaliser(torch.zeros(2, 13), torch.ones(2, 13))
     returns = [evaluate(TwoAgentHalfCheetah, LAYOUT, stack(0), normaliser, [[1]]) for normaliser in (plain, NORMALISER)]
     assert returns[0] != returns[1]
+
+
+def test_nothing_is_earned_after_the_end(monkeypatch):
+    """Against gymnasium's hopper, one episode at a time."""
+    layout = policy_layout(agents=3, observation=11, action=1, width=8)
+    policy = layout.initialise(torch.Generator().manual_seed(1))[None] * 3
+    normaliser = Normaliser(torch.zeros(3, 11), torch.ones(3, 11))
+    found = evaluate(ThreeAgentHopper, layout, policy, normaliser, [[0, 1, 2, 3]])
+    lengths = []
+    for seed in range(4):
+        reference = gymnasium.make("Hopper-v5")
+        seen, _ = reference.reset(seed=seed)
+        hidden, terminated, total, steps = torch.zeros(1, 3, 8), False, 0.0, 0
+        while not terminated:
+            observation = torch.tensor(seen, dtype=torch.float32).expand(1, 3, 11)
+            actions, hidden = policy_step(layout.unflatten(policy), with_agent_id(observation), hidden)
+            seen, reward, terminated, truncated, _ = reference.step(actions.flatten().numpy())
+            assert not truncated
+            total, steps = total + reward, steps + 1
+        assert found[0, seed] == pytest.approx(total, abs=0.5)
+        lengths.append(steps)
+    assert len(set(lengths)) > 1, "they end at different steps"
+    monkeypatch.setattr(ThreeAgentHopper, "horizon", max(lengths))
+    assert np.array_equal(found, evaluate(ThreeAgentHopper, layout, policy, normaliser, [[0, 1, 2, 3]]))
+    monkeypatch.setattr(ThreeAgentHopper, "horizon", max(lengths) - 1)
+    shorter = evaluate(ThreeAgentHopper, layout, policy, normaliser, [[0, 1, 2, 3]])
+    assert np.array_equal(found == shorter, np.array([lengths]) < max(lengths))
+
+
+@pytest.mark.parametrize("task", ENVIRONMENTS.values(), ids=list(ENVIRONMENTS))
+def test_every_environment_can_be_evaluated_in(task, monkeypatch):
+    monkeypatch.setattr(task, "horizon", 20)
+    layout = policy_layout(task.agents, task.observation_size, task.action_size, width=8)
+    policies = torch.stack([layout.initialise(torch.Generator().manual_seed(seed)) for seed in range(2)])
+    sizes = (task.agents, task.observation_size)
+    returns = evaluate(task, layout, policies, Normaliser(torch.zeros(sizes), torch.ones(sizes)), [[0, 1, 2]] * 2)
+    assert returns.shape == (2, 3)
+    assert len(np.unique(returns)) == 6

@@ -2,10 +2,12 @@ import copy
 import html.parser
 import re
 
+import numpy as np
 import pytest
 from matplotlib.figure import Figure
 
-from pjap_bench import figures
+from pjap_bench import figures, files
+from pjap_bench.datasets import cards, description, hdf5
 from pjap_bench.errors import BenchError
 from pjap_bench.figures import figure6, style
 from pjap_bench.report import write_report
@@ -22,6 +24,44 @@ GAMES = {
 }
 
 
+DATASETS = {"good": "a" * 64, "medium": "c" * 64, "good_medium": "b" * 64}  # in the order of the page
+
+
+def describe(results):
+    """Adds the parts of the mixture to made-up results, and the description and figure of every dataset."""
+    files.write_json(
+        results / "datasets" / "medium.json",
+        files.read_json(results / "datasets" / "good.json") | {"name": "medium", "sha256": DATASETS["medium"]},
+    )
+    steps, known = 6, cards.load("good")["policies"][0]
+    for name, digest in DATASETS.items():
+        data = hdf5.Dataset(
+            lengths=np.array([2, 4]),
+            terminated=np.array([True, False]),
+            actions=np.full((steps, 2, 3), 0.5, dtype=np.float32),
+            rewards=np.full(steps, 1000.0, dtype=np.float32),
+            seed=np.array([0, 1]),
+            policy=np.array([0, 1]),
+            observations=np.zeros((steps, 2, 13), dtype=np.float32),
+            states=np.zeros((steps, 17), dtype=np.float32),
+            attributes={"environment": "two_agent_halfcheetah", "layout": "observations", "policies": ["first", "<second>"]},
+        )
+        card = cards.load(name)
+        described = {
+            "stamp": STAMP,
+            "name": name,
+            "card": card,
+            "file": {"name": f"{name}.h5", "size": 1234567, "sha256": digest},
+            "origin": "generated",
+            "actions": "clipped to [-1, 1]",
+            "reference": {"random_return": -200.0, "dataset_return": 6600.0},
+            "behaviour": [known, None],
+            "statistics": description.describe(data, published=card.get("published")),
+        }
+        files.write_json(results / "datasets" / f"{name}.description.json", described)
+        style.save(Figure(figsize=(1, 1)), results / "figures" / f"dataset_{name}", STAMP)
+
+
 @pytest.fixture(scope="module")
 def finished(tmp_path_factory):
     """A made-up results folder with statistics, verdict, figures and report."""
@@ -31,6 +71,7 @@ def finished(tmp_path_factory):
     for name in [*FIGURES, "claims/C1"]:
         style.save(Figure(figsize=(1, 1)), results / "figures" / name, STAMP)
     style.save(figure6.draw(results, STAMP), results / "figures" / "figure6", STAMP)
+    describe(results)
     write_report(results, SETTINGS, STAMP)
     return results
 
@@ -59,7 +100,7 @@ def test_the_page_is_well_formed_and_self_contained(page):
     reader.feed(page)
     assert reader.open == []
     images = [attributes for tag, attributes in reader.tags if tag == "img"]
-    assert len(images) == len(FIGURES) + 1
+    assert len(images) == len(FIGURES) + len(DATASETS) + 1
     assert all(image["src"].startswith("data:image/png;base64,") and len(image["alt"]) > 40 for image in images)
     assert not {tag for tag, _ in reader.tags} & {"script", "link", "iframe"}
     assert not re.search(r"url\(|@import|https?://", re.sub(r"base64,[^\"]*", "", page))
@@ -118,6 +159,54 @@ def test_a_missing_picture_of_a_claim(finished, tmp_path):
             write_report(finished, SETTINGS, STAMP)
     finally:
         (tmp_path / "C1.png").rename(picture)
+
+
+def test_each_dataset_has_its_card_statistics_and_figure(page):
+    section = page[page.index('id="datasets"') : page.index('id="settings"')]
+    places = [section.index(f'<h3 id="dataset-{name}">') for name in DATASETS]
+    assert places == sorted(places), "a mixture comes after its parts"
+    good, first = section[places[0] : places[1]], cards.load("good")["policies"][0]
+    for text in (
+        *("Stands for the dataset of the same name in OG-MARL", "Apache-2.0", "a" * 64, "1,234,567 bytes"),
+        *("good.croissant.json", "not known", "&lt;second&gt;", first["sha256"][:16], f"{first['updates']:,}"),
+        *("the mean of returns differs by −56.7 %, outside our target of 5 %", "Here 2000 to 4000, there 803 to 9132"),
+        *("Episodes of 2 to 4 steps; 50.0 % ended by the task", "Mean returns: first 2000, &lt;second&gt; 4000."),
+    ):
+        assert text in good, text
+    assert "published data" not in section[places[2] :]
+    assert 'href="#dataset-good_medium"' in section[: places[0]]
+
+
+def test_a_summary_of_something_else_among_the_datasets_does_not_show(finished, page):
+    files.write_json(finished / "datasets" / "other.json", {"stamp": STAMP})
+    write_report(finished, SETTINGS, STAMP)
+    assert (finished / "report.html").read_text(encoding="utf-8") == page
+    (finished / "datasets" / "other.json").unlink()
+
+
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [("figures/dataset_medium.png", "the figure is not there"), ("datasets/good.description.json", "cannot be read")],
+)
+def test_a_dataset_without_description_or_figure(name, message, finished, tmp_path):
+    (finished / name).rename(tmp_path / "kept")
+    try:
+        with pytest.raises(BenchError, match=message):
+            write_report(finished, SETTINGS, STAMP)
+    finally:
+        (tmp_path / "kept").rename(finished / name)
+
+
+def test_a_description_of_another_file(finished):
+    path = finished / "datasets" / "good.description.json"
+    kept = path.read_bytes()
+    described = files.read_json(path)
+    files.write_json(path, described | {"file": described["file"] | {"sha256": "d" * 64}})
+    try:
+        with pytest.raises(BenchError, match=r"good\.description\.json: describes another file"):
+            write_report(finished, SETTINGS, STAMP)
+    finally:
+        path.write_bytes(kept)
 
 
 def test_same_input_same_bytes(finished, page):

@@ -1,5 +1,6 @@
 """A training job: its tables, its resumption, and what it refuses."""
 
+import dataclasses
 import json
 import subprocess
 import sys
@@ -221,7 +222,7 @@ def test_a_dataset_shorter_than_a_sequence(noise_file, tmp_path, fast):
 
 
 def test_zero_variance_features_do_not_divide_by_zero(noise_dataset, settings):
-    flat = noise_dataset._replace(physics=np.ones_like(noise_dataset.physics))
+    flat = dataclasses.replace(noise_dataset, physics=np.ones_like(noise_dataset.physics))
     data = training.SequenceData(flat, settings)
     batch = data.batch(torch.tensor([[0, 5]]))
     assert (batch.observations == 0).all()

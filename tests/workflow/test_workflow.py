@@ -70,7 +70,14 @@ def test_everything_is_there_and_says_where_it_came_from(finished):
     assert "not testable at this scale" in page
     assert "uncontained" in page
     assert (results / "notebook.html").read_text().count("data:image/png;base64,") > 30
-    assert page.count("data:image/png;base64,") == len(figures.FIGURES) + len(figures.CLAIMS)
+    datasets = {"good", "medium", "good_medium"}
+    assert page.count("data:image/png;base64,") == len(figures.FIGURES) + len(figures.CLAIMS) + len(datasets)
+    for name in datasets:
+        described = files.read_json(results / "datasets" / f"{name}.description.json")
+        assert described["file"]["sha256"] == files.sha256(results / "datasets" / f"{name}.h5")
+        assert imread(results / "figures" / f"dataset_{name}.png").std() > 0.05
+        (distributed,) = files.read_json(results / "datasets" / f"{name}.croissant.json")["distribution"]
+        assert distributed["sha256"] == described["file"]["sha256"]
     stamp = verdict["stamp"]
     assert stamp["seeds"] == [0, 1]
     assert stamp["datasets"] == {name: files.sha256(results / f"datasets/{name}.h5") for name in ("good", "good_medium")}

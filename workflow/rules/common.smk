@@ -41,3 +41,32 @@ def run_files(name):
 def seeds_of(wildcards):
     first, last = map(int, wildcards.seeds.split("-"))
     return list(range(first, last + 1))
+
+
+CARDS = {name: cards.load(name) for name in cards.names()}
+GENERATED = [name for name, card in CARDS.items() if card["source"] == "generated"]
+MIXTURES = [name for name, card in CARDS.items() if card["source"] == "mixture"]
+VAULTS = [name for name, card in CARDS.items() if card["source"] == "og_marl_vault"]
+IMPORTED = [name for name, card in CARDS.items() if card["source"] in ("hdf5", "minari")]
+DOWNLOADS = f"{SETTINGS['results']}/downloads"
+# Cards with the same first URL share a download; any of them says how to fetch it.
+ARCHIVES = {fetch.file_name(card["urls"]): name for name, card in CARDS.items() if "urls" in card}
+
+
+def mixed_files(wildcards):
+    """The file of each dataset that a mixture takes of, once."""
+    names = dict.fromkeys(part.dataset for part in cards.parts(CARDS[wildcards.dataset]))
+    return expand("{results}/datasets/{part}.h5", results=RESULTS, part=names)
+
+
+def cards_of(dataset):
+    """The card of a dataset and those of its parts."""
+    return [CARDS[name] for name in dict.fromkeys([dataset, *(part.dataset for part in cards.parts(CARDS[dataset]))])]
+
+
+def imported_file(wildcards):
+    """The file that a card names, or its download; a Minari dataset lies in Minari's own folder."""
+    card = CARDS[wildcards.dataset]
+    if "urls" in card:
+        return f"{DOWNLOADS}/{fetch.file_name(card['urls'])}"
+    return card.get("file", [])

@@ -1,10 +1,4 @@
-# Datasets: one card in datasets/ is one dataset; generated ones are collected, mixtures are concatenated.
-CARDS = {name: cards.load(name) for name in cards.names()}
-GENERATED = [name for name, card in CARDS.items() if card["source"] == "generated"]
-for dataset in {part for name in EXPERIMENTS for part in CARDS[name].get("parts", [name])}:
-    if dataset not in SETTINGS["datasets"]["episodes_per_policy"]:
-        raise BenchError(f"key 'datasets.episodes_per_policy.{dataset}' is missing", where="configuration", do="add it")
-MIXTURES = [name for name, card in CARDS.items() if card["source"] == "mixture"]
+# Datasets: one card in datasets/ is one dataset; its source says by which rule it is made.
 
 
 rule collect_dataset:
@@ -25,7 +19,9 @@ rule collect_dataset:
         runtime=30,
     params:
         card=lambda wildcards: json.dumps(CARDS[wildcards.dataset]),
-        episodes=lambda wildcards: SETTINGS["datasets"]["episodes_per_policy"][wildcards.dataset],
+        episodes=lambda wildcards: min(
+            CARDS[wildcards.dataset]["episodes_per_policy"], SETTINGS["datasets"]["episodes_at_most"]
+        ),
         label=SCALE_LABEL,
         code=code("datasets.collection"),
     shell:
@@ -35,9 +31,7 @@ rule collect_dataset:
 
 rule mix_dataset:
     input:
-        lambda wildcards: expand(
-            "{results}/datasets/{part}.h5", results=RESULTS, part=CARDS[wildcards.dataset]["parts"]
-        ),
+        mixed_files,
     output:
         data=f"{RESULTS}/datasets/{{dataset}}.h5",
         summary=f"{RESULTS}/datasets/{{dataset}}.json",
@@ -58,6 +52,119 @@ rule mix_dataset:
     shell:
         "python -m pjap_bench mix --dataset {wildcards.dataset} --parts {input:q}"
         " --label {params.label:q} --output {output.data:q} > {log:q} 2>&1"
+
+
+# The datasets of the experiments, and those that they are mixed from.
+DESCRIBED = sorted(
+    {name for dataset in EXPERIMENTS for name in [dataset, *(part.dataset for part in cards.parts(CARDS[dataset]))]}
+)
+
+
+# Statistics, with the pinned behaviour policies for the distances between them, and the Croissant description.
+rule describe_dataset:
+    input:
+        data=f"{RESULTS}/datasets/{{dataset}}.h5",
+        summary=f"{RESULTS}/datasets/{{dataset}}.json",
+        policies=lambda wildcards: [
+            policy["file"] for card in cards_of(wildcards.dataset) for policy in card.get("policies", [])
+        ],
+    output:
+        description=f"{RESULTS}/datasets/{{dataset}}.description.json",
+        croissant=f"{RESULTS}/datasets/{{dataset}}.croissant.json",
+    log:
+        f"{RESULTS}/logs/describe_dataset/{{dataset}}.log",
+    benchmark:
+        f"{RESULTS}/benchmarks/describe_dataset/{{dataset}}.tsv"
+    wildcard_constraints:
+        dataset="|".join(CARDS),
+    threads: 1
+    resources:
+        mem_mb=2000,
+        runtime=10,
+    params:
+        cards=lambda wildcards: json.dumps(cards_of(wildcards.dataset)),
+        label=SCALE_LABEL,
+        code=code("datasets.description"),
+    shell:
+        "python -m pjap_bench describe --dataset {input.data:q} --label {params.label:q}"
+        " --output {output.description:q} --croissant {output.croissant:q} > {log:q} 2>&1"
+
+
+# The one rule that needs a network. Archives lie beside the scales: one download serves all of them.
+rule fetch_archive:
+    output:
+        f"{DOWNLOADS}/{{archive}}",
+    log:
+        f"{DOWNLOADS}/{{archive}}.log",
+    wildcard_constraints:
+        archive="|".join(re.escape(archive) for archive in ARCHIVES) or "none",
+    threads: 1
+    resources:
+        mem_mb=500,
+        runtime=720,
+    params:
+        # Neither code nor urls: a new mirror or a new line of code must not fetch gigabytes anew.
+        wanted=lambda wildcards: [CARDS[ARCHIVES[wildcards.archive]].get(key) for key in ("size", "sha256")],
+        dataset=lambda wildcards: ARCHIVES[wildcards.archive],
+    shell:
+        "python -m pjap_bench fetch --dataset {params.dataset} --output {output:q} > {log:q} 2>&1"
+
+
+rule convert_vault:
+    input:
+        lambda wildcards: f"{DOWNLOADS}/{fetch.file_name(CARDS[wildcards.dataset]['urls'])}",
+    output:
+        data=f"{RESULTS}/datasets/{{dataset}}.h5",
+        summary=f"{RESULTS}/datasets/{{dataset}}.json",
+    log:
+        f"{RESULTS}/logs/convert_vault/{{dataset}}.log",
+    benchmark:
+        f"{RESULTS}/benchmarks/convert_vault/{{dataset}}.tsv"
+    wildcard_constraints:
+        dataset="|".join(VAULTS) or "none",
+    threads: 1
+    resources:
+        mem_mb=2000,
+        runtime=30,
+    params:
+        card=lambda wildcards: json.dumps(CARDS[wildcards.dataset]),
+        label=SCALE_LABEL,
+        code=code("datasets.vault"),
+    shell:
+        "python -m pjap_bench convert-vault --dataset {wildcards.dataset} --archive {input:q}"
+        " --label {params.label:q} --output {output.data:q} > {log:q} 2>&1"
+
+
+rule import_dataset:
+    input:
+        imported_file,
+    output:
+        data=f"{RESULTS}/datasets/{{dataset}}.h5",
+        summary=f"{RESULTS}/datasets/{{dataset}}.json",
+    log:
+        f"{RESULTS}/logs/import_dataset/{{dataset}}.log",
+    benchmark:
+        f"{RESULTS}/benchmarks/import_dataset/{{dataset}}.tsv"
+    wildcard_constraints:
+        dataset="|".join(IMPORTED) or "none",
+    threads: 1
+    resources:
+        mem_mb=4000,
+        runtime=30,
+    params:
+        card=lambda wildcards: json.dumps(CARDS[wildcards.dataset]),
+        source=lambda wildcards, input: f"--file {shlex.quote(input[0])}" if input else "",
+        label=SCALE_LABEL,
+        code=code("datasets.imports"),
+    shell:
+        "python -m pjap_bench import-dataset --dataset {wildcards.dataset} {params.source}"
+        " --label {params.label:q} --output {output.data:q} > {log:q} 2>&1"
+
+
+# A dataset that fits no source (`source: rule`) brings its own rule beside its card.
+for path in sorted(cards.FOLDER.glob("*.smk")):
+
+    include: path
 
 
 # Off the default path: `snakemake --cores 2 behaviour_policies` trains them anew, about two core-hours.
@@ -87,7 +194,8 @@ rule train_behaviour:
     params:
         settings=json.dumps(SETTINGS["behaviour"]),
         card=lambda wildcards: json.dumps(
-            [policy for policy in CARDS[wildcards.dataset]["policies"] if policy["name"] == wildcards.policy]
+            [CARDS[wildcards.dataset].get("training")]
+            + [policy for policy in CARDS[wildcards.dataset]["policies"] if policy["name"] == wildcards.policy]
         ),
         code=code("behaviour.matd3"),
     shell:

@@ -40,6 +40,32 @@ rule draw_figure:
         " --settings {params.settings:q} > {log:q} 2>&1"
 
 
+# A dataset at a glance.
+rule draw_dataset:
+    input:
+        f"{RESULTS}/datasets/{{dataset}}.description.json",
+    output:
+        png=report(f"{RESULTS}/figures/dataset_{{dataset}}.png", category="Datasets", labels={"dataset": "{dataset}"}),
+        pdf=f"{RESULTS}/figures/dataset_{{dataset}}.pdf",
+    log:
+        f"{RESULTS}/logs/draw_dataset/{{dataset}}.log",
+    benchmark:
+        f"{RESULTS}/benchmarks/draw_dataset/{{dataset}}.tsv"
+    wildcard_constraints:
+        dataset="|".join(CARDS),
+    threads: 1
+    resources:
+        mem_mb=2000,
+        runtime=10,
+    params:
+        label=SCALE_LABEL,
+        results=lambda wildcards: RESULTS,
+        code=code("figures.dataset"),
+    shell:
+        "python -m pjap_bench draw-dataset --dataset {wildcards.dataset} --label {params.label:q}"
+        " --results {params.results:q} > {log:q} 2>&1"
+
+
 # The small figures of the claims, next to their verdicts in the report.
 rule draw_claims:
     input:

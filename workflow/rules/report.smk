@@ -5,6 +5,13 @@ rule write_report:
         multiext(f"{RESULTS}/", "statistics.csv", "statistics.provenance.json"),
         multiext(f"{RESULTS}/games/", "captions.json", "errata.json", "provenance.json"),
         expand("{results}/figures/{figure}.{kind}", results=RESULTS, figure=FIGURE_DATA, kind=["png", "pdf"]),
+        expand("{results}/figures/dataset_{dataset}.{kind}", results=RESULTS, dataset=DESCRIBED, kind=["png", "pdf"]),
+        expand(
+            "{results}/datasets/{dataset}.{kind}.json",
+            results=RESULTS,
+            dataset=DESCRIBED,
+            kind=["description", "croissant"],
+        ),
         rules.map_robustness.output,
         rules.draw_claims.output,
         rules.export_notebook.output,

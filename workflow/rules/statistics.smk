@@ -12,10 +12,7 @@ EVALUATED = {
     "statistics": SETTINGS["statistics"],
 }
 # Of the datasets of the experiments and of those that they are mixed from.
-SUMMARIES = [
-    f"{RESULTS}/datasets/{name}.json"
-    for name in sorted({part for dataset in EXPERIMENTS for part in [dataset, *CARDS[dataset].get("parts", [])]})
-]
+SUMMARIES = [f"{RESULTS}/datasets/{name}.json" for name in DESCRIBED]
 
 
 rule compute_statistics:

@@ -1,0 +1,200 @@
+"""Datasets as plain text for a terminal of 110 columns: all cards as a table, one card in words, its statistics."""
+
+import re
+import textwrap
+from collections.abc import Sequence
+
+from pjap_bench.datasets import cards, description
+from pjap_bench.environments import get as get_environment
+
+WIDTH = 110
+
+_COLUMNS = {  # title and greatest width
+    "id": 23,
+    "source": 13,
+    "environment": 21,
+    "agents": 6,
+    "steps": 9,
+    "policies": 8,
+    "licence": 10,
+    "return": 6,
+    "publ.": 6,
+}
+_INDENT = 13
+_NUMBER = re.compile(r"-|[-+]?[0-9.,]+")
+_NAMED, _SHOWN = 8, 15  # policies that a matrix names above its columns, and that fit at all
+
+
+def table() -> str:
+    """Every card, one row each; long cells are wrapped, none is cut."""
+    rows = []
+    for name in cards.names():
+        card = cards.load(name)
+        steps, count = transitions(card), policies(card)
+        rows.append(
+            [
+                name,
+                card["source"],
+                card["environment"],
+                str(get_environment(card["environment"]).agents),
+                f"{steps:,}" if steps else "-",
+                str(count) if count else "-",
+                card["licence"],
+                f"{cards.reference_returns(card)['dataset_return']:.0f}",
+                f"{card['published']['mean']:.0f}" if "published" in card else "-",
+            ]
+        )
+    notes = (
+        "steps: at full size, fewer where episodes end early; - where only the data say. return: mean over the behaviour "
+        "policies, or what the source states; publ.: the published one, of the dataset that it is or stands for."
+    )
+    return "\n".join([*_columns(list(_COLUMNS), rows, list(_COLUMNS.values())), "", *textwrap.wrap(notes, WIDTH)])
+
+
+def transitions(card: dict) -> int | None:
+    """Steps at full size if no episode ends early; None where a card does not say."""
+    if card["source"] == "generated":
+        return card["episodes_per_policy"] * len(card["policies"]) * get_environment(card["environment"]).horizon
+    found = [_of_part(part) for part in cards.parts(card)]
+    return sum(found) if found and None not in found else None
+
+
+def policies(card: dict) -> int | None:
+    """How many behaviour policies are known."""
+    if card["source"] == "mixture":
+        found = [
+            policies(cards.load(part.dataset)) if part.policies is None else len(part.policies) for part in cards.parts(card)
+        ]
+        return sum(found) if None not in found else None
+    return len(card["policies"]) if "policies" in card else None
+
+
+def words(card: dict) -> str:
+    """One card in words."""
+    environment, reference = get_environment(card["environment"]), cards.reference_returns(card)
+    steps = transitions(card)
+    lines = [f"{card['id']}: {card['title']}", ""]
+    lines += textwrap.wrap(card["description"], WIDTH)
+    lines += [
+        "",
+        *_entry("source", card["source"] + (f", {steps:,} steps at full size" if steps else "")),
+        *_entry(
+            "environment",
+            f"{card['environment']}: {environment.agents} agents, {environment.observation_size} observations and "
+            f"{environment.action_size} actions each, a state of {environment.state_size}, {environment.horizon} steps at most",
+        ),
+    ]
+    for part in cards.parts(card):
+        taken = f"policies {', '.join(part.policies)}" if part.policies else "all policies"
+        lines += _entry("part", f"{part.dataset}: {taken}, {f'{part.episodes} episodes' if part.episodes else 'all episodes'}")
+    for url in card.get("urls", []):
+        lines += _entry("address", url)
+    if "noise" in card:
+        lines += _entry("noise", f"{card['noise']} (standard deviation of the action noise), seed {card['seed']}")
+    returns = f"{reference['dataset_return']:.1f} (the one of normalised returns), random policy {reference['random_return']:.1f}"
+    lines += _entry("return", returns)
+    if "published" in card:
+        published = card["published"]
+        span = f"[{published['min']:g}, {published['max']:g}]"
+        lines += _entry("published", f"{published['mean']:g} (sd {published['sd']:g}) {span}, {published['origin']}")
+    lines += _entry("licence", card["licence"])
+    lines += _entry("cite", card["citation"])
+    if "policies" in card:
+        rows = [
+            [policy["name"], f"{policy['mean_return']:.0f}", f"{policy['sd_return']:.0f}", *_made(policy), policy["sha256"][:12]]
+            for policy in card["policies"]
+        ]
+        lines += ["", *_columns(["policy", "return", "sd", "level", "seed", "updates", "sha256"], rows)]
+    return "\n".join(lines)
+
+
+def statistics(found: dict) -> str:
+    """The statistics of a dataset's file (see `description.describe`) in words."""
+    returns, length, action, coverage = (found[name] for name in ("return", "length", "action", "coverage"))
+    lines = [
+        *_entry("data", f"{found['transitions']:,} steps in {found['episodes']:,} episodes"),
+        *_entry("lengths", f"{length['min']:g} to {length['max']:g}, mean {length['mean']:.1f}"),
+        *_entry("ended", f"{100 * found['terminated']['share']:.1f} % of episodes by the task, the others by time"),
+        *_entry("returns", _spread(returns)),
+        *_entry("rewards", _spread(found["reward"])),
+        *_entry("actions", f"{_spread(action)}; {100 * action['at_bounds']:.1f} % at the bounds"),
+        *_entry(
+            "coverage",
+            f"Joint SACo {coverage['joint_saco']:.4f} on exact numbers, {coverage['joint_saco_grid']:.4f} on a grid "
+            f"(cells of {coverage['state_cell_sds']:g} standard deviations for states, {coverage['action_cell']:g} for actions)",
+        ),
+    ]
+    if found["published"]:
+        compared = found["published"]
+        for name, value in compared["difference"].items():
+            if value is not None:
+                verdict = f"{compared['word'][name]} {100 * compared['target'][name]:g} %"
+                lines += _entry("published", f"{name} of returns differs by {100 * value:+.1f} %: {verdict}")
+    names = [policy["name"] for policy in found["policies"]]
+    rows = [
+        [policy["name"], f"{policy['episodes']:,}", f"{policy['transitions']:,}", *_measured(policy["return"])]
+        for policy in found["policies"]
+    ]
+    lines += ["", *_columns(["policy", "episodes", "steps", "return", "sd", "min", "max"], rows)]
+    if description.any_distance(found) and len(names) <= _SHOWN:
+        caption = (
+            "Distances between behaviour policies: mean |action of the policy (row) - action of the policy whose states they "
+            "are (column)|; on the diagonal the noise floor, mean |policy - action in its data|."
+        )
+        rows = [
+            [name, *("-" if value is None else f"{value:.3f}" for value in row)]
+            for name, row in zip(names, description.distances(found), strict=True)
+        ]
+        above = names if len(names) <= _NAMED else [str(place) for place in range(len(names))]
+        lines += ["", *textwrap.wrap(caption, WIDTH), *_columns(["", *above], rows)]
+    return "\n".join(lines)
+
+
+def _of_part(part: cards.Part) -> int | None:
+    """Steps that a mixture takes of a dataset, at full size."""
+    card = cards.load(part.dataset)
+    if part.episodes is not None:
+        return part.episodes * get_environment(card["environment"]).horizon
+    steps = transitions(card)
+    if steps is None or part.policies is None:
+        return steps
+    return steps // len(card["policies"]) * len(part.policies)
+
+
+def _made(policy: dict) -> list[str]:
+    return [f"{policy['level']:g}", str(policy["seed"]), f"{policy['updates']:,}"]
+
+
+def _spread(found: dict) -> str:
+    return f"mean {found['mean']:.4g} (sd {found['sd']:.4g}), {found['min']:.4g} to {found['max']:.4g}"
+
+
+def _measured(found: dict | None) -> list[str]:
+    return [f"{found[name]:.1f}" for name in ("mean", "sd", "min", "max")] if found else ["-"] * 4
+
+
+def _entry(name: str, text: str) -> list[str]:
+    return textwrap.wrap(
+        f"{name + ':':<{_INDENT}}{text}", WIDTH, subsequent_indent=" " * _INDENT, break_long_words=False, break_on_hyphens=False
+    )
+
+
+def _columns(titles: Sequence[str], rows: list[list[str]], widest: Sequence[int] | None = None) -> list[str]:
+    """Rows below their titles, each column as wide as it needs but for `widest`; numbers end their column."""
+    widths = [max(map(len, column)) for column in zip(titles, *rows, strict=True)]
+    widths = [min(pair) for pair in zip(widths, widest or widths, strict=True)]
+    numbers = [
+        all(cell.strip("-+").replace(",", "").replace(".", "").isdigit() or cell == "-" for cell in column)
+        for column in zip(*rows, strict=True)
+    ]
+    lines = []
+    for row in [titles, *rows]:
+        cells = [textwrap.wrap(cell, width) or [""] for cell, width in zip(row, widths, strict=True)]
+        for line in range(max(map(len, cells))):
+            texts = [cell[line] if line < len(cell) else "" for cell in cells]
+            aligned = [
+                text.rjust(width) if number else text.ljust(width)
+                for text, width, number in zip(texts, widths, numbers or [False] * len(texts), strict=True)
+            ]
+            lines.append(" ".join(aligned).rstrip())
+    return lines

@@ -1,0 +1,202 @@
+"""Training behaviour policies: windows that respect ends, terminals that end the bootstrap, the same learning as ever."""
+
+from typing import ClassVar
+
+import numpy as np
+import pytest
+import torch
+
+from pjap_bench import config
+from pjap_bench.behaviour import matd3
+from pjap_bench.behaviour import policy as policies
+from pjap_bench.environments import ENVIRONMENTS, MujocoTask, TwoAgentHalfCheetah
+from pjap_bench.errors import BenchError
+
+PAPER = config.load("paper")["behaviour"]
+TINY = PAPER | {
+    "environments": 3,
+    "random_steps": 40,
+    "max_updates": 400,
+    "snapshot_early": 20,
+    "early_steps": 100,
+    "actor_width": 8,
+    "critic_width": 8,
+    "batch": 8,
+    "capacity": 300,
+    "screening_episodes": 1,
+    "evaluation_episodes": 2,
+    "candidates": 2,
+}
+
+
+def quiet(line: str) -> None:
+    """A log that nobody reads."""
+
+
+class Bell(MujocoTask):
+    """A reward of 1 at every step; `ends` says after how many steps an episode has its terminal."""
+
+    name = "bell"
+    agents = 2
+    observation_size = 3
+    action_size = 1
+    state_size = 2
+    physics_size = 2
+    horizon = 10
+    ends: ClassVar[int] = 1
+
+    def __init__(self, episodes: int):
+        self._data = np.zeros((episodes, 2))  # steps since the start, and 1
+
+    def reset(self, seeds, which=None):
+        self._data[slice(None) if which is None else which] = (0.0, 1.0)
+        return self._data.copy()
+
+    def step(self, actions, running=None):
+        running = np.ones(len(self._data), dtype=bool) if running is None else running
+        assert np.all(self._data[running, 0] < min(self.ends, self.horizon)), "stepped on after the end"
+        self._data[running, 0] += 1
+        return self._data.copy(), running * 1.0, running & (self._data[:, 0] >= self.ends)
+
+    @staticmethod
+    def observations(physics):
+        return np.concatenate([physics, physics[..., :1]], axis=-1)[..., None, :].repeat(2, axis=-2)
+
+    @staticmethod
+    def state(physics):
+        return physics
+
+    @staticmethod
+    def upright(physics):
+        return physics[..., 1] > 0
+
+    @staticmethod
+    def fallen(physics):
+        return physics[..., 1] < 0
+
+
+def test_windows_respect_every_kind_of_end():
+    """Every drawn window against a walk along its environment's time line; the reward of a step is its number."""
+    n, discount, capacity, steps = 3, 0.9, 60, 97
+    lengths = [[7, 1, 2, 34, 1, 1, 36, 15], [20, 30, 47]]
+    limits = {(0, 3), (0, 7), (1, 0), (1, 2)}  # cut by the time limit, or still running; the others end by a terminal
+    episode = np.stack([np.repeat(np.arange(len(row)), row) for row in lengths], axis=1)  # [steps, environments]
+    last = np.vstack([episode[1:] != episode[:-1], [[True, True]]])
+    cut = np.array([[(column, episode[step, column]) in limits for column in range(2)] for step in range(steps)])
+    terminal = last & ~cut
+    replay = matd3._Replay(capacity, Bell(2), n, discount)
+    begins = np.ones(2, dtype=bool)
+    for step in range(steps):
+        here = np.array([[step, 0], [step, 1]])
+        replay.add(begins, here, np.full((2, 2), step), np.full(2, step), here + np.array([1, 0]), terminal[step])
+        begins = last[step]
+    window = replay.draw(20_000, np.random.default_rng(0))
+    seen = set()
+    for first, column, gain, continues, after in zip(
+        *window.before.astype(int).T, window.gains, window.continues, window.after[:, 0], strict=True
+    ):
+        assert steps - capacity <= first < steps
+        expected = 0.0
+        for ahead in range(n):
+            assert episode[first + ahead, column] == episode[first, column]
+            expected += discount**ahead * (first + ahead)
+            if terminal[first + ahead, column]:
+                break
+        assert gain == pytest.approx(expected, rel=1e-5)
+        assert continues == (not terminal[first + ahead, column])
+        assert not continues or after == first + n
+        seen.add((first, column))
+    assert np.array_equal(window.actions[:, 0], window.before[:, 0])
+    ends = [(step, column) for step, column in zip(*np.nonzero(terminal), strict=True) if steps - capacity <= step]
+    assert len(ends) == 4
+    assert seen.issuperset(ends), "a terminal step is learnt from as well"
+
+
+def learnt_values(monkeypatch, ends: int, discount: float) -> np.ndarray:
+    """What the critic says of the first states of an episode, after a short training."""
+    made = []
+
+    class Kept(matd3._TwinCritics):
+        def __init__(self, *sizes):
+            super().__init__(*sizes)
+            made.append(self)
+
+    monkeypatch.setattr(matd3, "_TwinCritics", Kept)
+    monkeypatch.setattr(Bell, "ends", ends)
+    settings = TINY | {"discount": discount, "reward_scale": 1.0, "learning_rate": 3e-3, "tau": 0.05, "batch": 64}
+    settings |= {"max_updates": 2000, "critic_width": 32, "capacity": 3000}
+    matd3._learn(Bell, 1e9, settings, 0, quiet)
+    states = torch.tensor([[float(step), 1.0] for step in range(min(ends, 3))])
+    with torch.no_grad():
+        return made[0](states, torch.zeros(len(states), 2)).mean(0).numpy()
+
+
+def test_a_terminal_ends_the_bootstrap(monkeypatch):
+    assert learnt_values(monkeypatch, ends=1, discount=0.9) == pytest.approx([1.0], abs=0.15)
+    assert learnt_values(monkeypatch, ends=3, discount=0.9) == pytest.approx([2.71, 1.9, 1.0], abs=0.3)
+
+
+def test_the_time_limit_does_not(monkeypatch):
+    assert np.all(learnt_values(monkeypatch, ends=99, discount=0.8) == pytest.approx([5.0] * 3, abs=0.5))
+
+
+def test_the_cheetah_is_learnt_as_when_the_pinned_policies_were_trained(monkeypatch):
+    """Sums of the actors' absolute weights and biases, recorded then; the ring is written over more than twice."""
+    monkeypatch.setattr(TwoAgentHalfCheetah, "horizon", 20)
+    snapshots = {snapshot.updates: snapshot for snapshot in matd3._learn(TwoAgentHalfCheetah, 1e9, TINY, 3, quiet)}
+    recorded = {
+        40: [30.102856718818657, 21.986368611222133, 8.908217078074813, 0.1288627742324, 0.1252228545490, 0.01071176235564],
+        120: [30.427965670474805, 22.179201949154958, 9.263978660106659, 0.3872213801369, 0.4802447303663, 0.15422887913882],
+        400: [31.903113573091105, 23.682755929417908, 10.695289600640535, 1.0273296283558, 1.1512146852910, 0.38890395034104],
+    }
+    for updates, expected in recorded.items():
+        found = [np.abs(array.astype(np.float64)).sum() for array in snapshots[updates].weights + snapshots[updates].biases]
+        assert found == pytest.approx(expected, rel=1e-3, abs=1e-3), updates
+    assert snapshots[40].mean_return == pytest.approx(-1.4799752095714211, abs=1e-2)
+
+
+@pytest.mark.parametrize("task", ENVIRONMENTS.values(), ids=list(ENVIRONMENTS))
+def test_every_environment_can_be_trained_in(task, monkeypatch):
+    monkeypatch.setattr(task, "horizon", 20)
+    snapshots = matd3._learn(task, 1e9, TINY, 0, quiet)
+    assert [snapshot.updates for snapshot in snapshots][:2] == [40, 80]
+    assert snapshots[-1].updates == TINY["max_updates"]
+    for snapshot in snapshots:
+        assert snapshot.weights[0].shape == (task.agents, task.observation_size, 8)
+        assert all(np.isfinite(array).all() for array in snapshot.weights + snapshot.biases)
+        assert 0.0 < snapshot.upright <= 1.0
+    assert not np.array_equal(snapshots[0].weights[0], snapshots[-1].weights[0])
+
+
+def test_untrained_actors_are_no_candidates(monkeypatch):
+    monkeypatch.setattr(TwoAgentHalfCheetah, "horizon", 20)
+    snapshots = matd3._learn(TwoAgentHalfCheetah, 1e9, TINY | {"random_steps": 80, "snapshot_early": 5}, 0, quiet)
+    assert min(snapshot.updates for snapshot in snapshots) > 0
+    chosen = matd3.train(TwoAgentHalfCheetah, snapshots[0].mean_return, TINY, 0, quiet)
+    assert chosen.updates > 0
+
+
+def test_a_seed_far_from_the_level_is_stuck(monkeypatch):
+    monkeypatch.setattr(TwoAgentHalfCheetah, "horizon", 20)
+    with pytest.raises(matd3.StuckSeed, match="seed 0 is stuck: no upright, steady policy near a return of 5000"):
+        matd3.train(TwoAgentHalfCheetah, 5000, TINY, 0, quiet)
+
+
+def test_a_stuck_seed_is_replaced_and_the_file_says_by_which(tmp_path, monkeypatch):
+    seeds = []
+
+    def train(environment_class, level, settings, seed, log):
+        seeds.append(seed)
+        if len(seeds) < 3:
+            raise matd3.StuckSeed("stuck")
+        return matd3._learn(environment_class, 1e9, TINY | {"max_updates": 40}, seed, log)[-1]
+
+    monkeypatch.setattr(TwoAgentHalfCheetah, "horizon", 20)
+    monkeypatch.setattr(matd3, "train", train)
+    matd3.retrain("medium", "medium_1", PAPER, tmp_path / "medium_1.safetensors")
+    assert seeds == [5, 105, 205]
+    found = policies.load(tmp_path / "medium_1.safetensors", sha256=None, agents=2, observation=13, action=3, masked=(10,))
+    assert found.metadata["seed"] == "205"
+    assert found.metadata["level"] == "1250"
+    with pytest.raises(BenchError, match="no behaviour policy 'medium_9'"):
+        matd3.retrain("medium", "medium_9", PAPER, tmp_path / "x.safetensors")

@@ -1,0 +1,315 @@
+"""Imports: what is made of a user's files, and one clear error for each fault in them."""
+
+import h5py
+import numpy as np
+import pytest
+
+from pjap_bench.datasets import exports, hdf5, imports
+from pjap_bench.environments import TwoAgentHalfCheetah, get
+from pjap_bench.errors import BenchError
+from tests.datasets import toys
+
+
+def d4rl(environment=toys.ENVIRONMENTS[0], **more):
+    return toys.card(
+        "mine", environment, **({"source": "hdf5", "format": "d4rl", "actions": "refuse", "dataset_return": 3.0} | more)
+    )
+
+
+def own(**more):
+    return d4rl(format="pjap_bench", **more)
+
+
+def of_minari(**more):
+    return toys.card("mine", source="minari", minari_id="toy-v0", actions="refuse", dataset_return=3.0, **more)
+
+
+@pytest.fixture
+def plain():
+    """What a D4RL-style file of 6 steps in two episodes must hold; agents' data as flat rows."""
+    random = np.random.default_rng(0)
+    return {
+        "observations": random.standard_normal((6, 26)).astype(np.float32),
+        "actions": random.uniform(-1, 1, (6, 6)).astype(np.float32),
+        "rewards": random.standard_normal(6).astype(np.float32),
+        "terminals": np.array([0, 1, 0, 0, 0, 0], dtype=bool),
+        "timeouts": np.array([0, 0, 0, 0, 0, 1], dtype=bool),
+    }
+
+
+def store(path, arrays, attributes=()):
+    with h5py.File(path, "w") as file:
+        for key, values in arrays.items():
+            file[key] = values
+        file.attrs.update(dict(attributes))
+    return path
+
+
+def read(tmp_path, arrays, card=None, attributes=()):
+    return imports.from_hdf5(card or d4rl(), store(tmp_path / "mine.h5", arrays, attributes))
+
+
+# What is made of good files
+
+
+@pytest.mark.parametrize("layout", hdf5.LAYOUTS)
+def test_our_own_format(tmp_path, layout):
+    dataset = toys.make(layout=layout)
+    hdf5.write(tmp_path / "mine.h5", dataset)
+    found = imports.from_hdf5(own(), tmp_path / "mine.h5")
+    toys.assert_equal(found, dataset)
+    assert found.attributes["dataset"] == "mine"
+    assert found.attributes["origin"] == "hdf5"
+
+
+def test_our_own_format_with_the_least_that_a_user_writes(tmp_path):
+    dataset = toys.make(layout="observations")
+    names = ("lengths", "terminated", "seed", "policy", "rewards", "actions", "observations", "states")
+    arrays = {name: getattr(dataset, name) for name in names} | {"notes": np.bytes_(b"mine")}
+    arrays["actions"] = arrays["actions"].astype(np.float64)
+    attributes = {"format": hdf5.FORMAT, "environment": "two_agent_halfcheetah", "dataset": "?", "layout": "observations"}
+    store(tmp_path / "mine.h5", arrays, attributes | {"policies": ["first", "second"]})
+    imports.import_dataset(own(), tmp_path / "mine.h5", tmp_path / "out" / "mine.h5", {"code": "abc"})
+    found = hdf5.read(tmp_path / "out" / "mine.h5")
+    for name in names:
+        assert np.array_equal(getattr(found, name), getattr(dataset, name))
+    assert found.attributes["seam"] == [0]
+    assert np.isnan(found.attributes["noise"])
+    summary = hdf5.read_summary(tmp_path / "out" / "mine.h5")
+    assert (summary["noise_floor"], summary["stamp"], summary["origin"]) == (None, {"code": "abc"}, "hdf5")
+
+
+def test_flat_rows_are_cut_by_the_agents(tmp_path, plain):
+    found = read(tmp_path, plain)
+    assert np.array_equal(found.observations, plain["observations"].reshape(6, 2, 13))
+    assert np.array_equal(found.actions[:, 1], plain["actions"][:, 3:])
+    assert found.lengths.tolist() == [2, 4]
+    assert found.terminated.tolist() == [True, False]
+    assert found.seed.tolist() == [-1, -1]
+    assert found.attributes["policies"] == ["unknown"]
+    assert "tail" not in found.attributes
+
+
+def test_the_state_is_copied_out_of_what_agents_see(tmp_path, plain):
+    physics = np.random.default_rng(1).standard_normal((6, 18)).astype(np.float32)
+    plain["observations"] = TwoAgentHalfCheetah.observations(physics)
+    assert np.array_equal(read(tmp_path, plain).states, TwoAgentHalfCheetah.state(physics))
+    plain["infos/state"] = np.ones((6, 17), dtype=np.float32)
+    assert (read(tmp_path, plain).states == 1).all(), "a stated one is taken"
+    plain["states"] = np.zeros((6, 17), dtype=np.float32)
+    assert (read(tmp_path, plain).states == 0).all(), "this key comes first"
+
+
+def test_a_state_that_no_agent_sees_must_be_there(tmp_path, plain, monkeypatch):
+    monkeypatch.setattr(TwoAgentHalfCheetah, "state", staticmethod(lambda physics: np.square(physics[..., 1:])))
+    with pytest.raises(BenchError, match=r"do not see all that the state holds.*add the key 'states'"):
+        read(tmp_path, plain)
+
+
+def test_data_of_a_single_agent_task(tmp_path):
+    hopper = get("three_agent_hopper")
+    physics = np.random.default_rng(1).standard_normal((4, 12)).astype(np.float32)
+    arrays = {
+        "observations": hopper.state(physics),
+        "actions": np.zeros((4, 3), dtype=np.float32),
+        "rewards": np.zeros((4, 1)),
+        "terminals": np.array([0, 0, 0, 1]),
+        "timeouts": np.zeros(4),
+    }
+    found = read(tmp_path, arrays, d4rl("three_agent_hopper"))
+    assert np.array_equal(found.observations, hopper.observations(physics))
+    assert np.array_equal(found.states, hopper.state(physics))
+    arrays |= {"observations": np.zeros((4, 17), dtype=np.float32), "actions": np.zeros((4, 6), dtype=np.float32)}
+    with pytest.raises(BenchError, match="in which not all is that the agents see"):
+        read(tmp_path, arrays)
+
+
+@pytest.mark.parametrize("environment", toys.ENVIRONMENTS)
+def test_physics_without_final_states(tmp_path, environment):
+    """As in D4RL's own files of the Gymnasium tasks."""
+    dataset, sizes = toys.make(environment), get(environment)
+    exports.to_d4rl(toys.write(tmp_path / "toy.h5", dataset), tmp_path / "flat.h5")
+    with h5py.File(tmp_path / "flat.h5", "r+") as file:
+        del file["metadata"], file["next_observations"], file["observations"]
+        before = dataset.physics[hdf5.before_actions(dataset.lengths)]
+        file["observations"] = sizes.state(before)
+    found = imports.from_hdf5(d4rl(environment), tmp_path / "flat.h5")
+    assert found.layout == "observations"
+    for values, expected in zip(found.observed(), dataset.observed(), strict=True):
+        assert np.array_equal(values, expected)
+        assert values.dtype == np.float32
+    assert found.attributes["policies"] == ["unknown"]
+
+
+def test_steps_after_the_last_end_are_a_cut_episode(tmp_path, plain):
+    plain["timeouts"][-1] = False
+    found = read(tmp_path, plain)
+    assert found.lengths.tolist() == [2, 4]
+    assert found.terminated.tolist() == [True, False]
+    assert found.attributes["tail"] == 4
+
+
+def test_offsets_say_where_episodes_begin(tmp_path, plain):
+    plain["timeouts"][:] = False
+    plain["metadata/offsets"] = np.array([0, 2, 3])
+    found = read(tmp_path, plain)
+    assert found.lengths.tolist() == [2, 1, 3]
+    assert found.terminated.tolist() == [True, False, False]
+
+
+def test_policies_and_seeds_of_episodes(tmp_path, plain):
+    plain |= {"metadata/seed": np.array([7, 8]), "metadata/policy": np.array([1, 0])}
+    found = read(tmp_path, plain, attributes={"policies": ["a", "b"]})
+    assert (found.seed.tolist(), found.policy.tolist(), found.attributes["policies"]) == ([7, 8], [1, 0], ["a", "b"])
+    assert read(tmp_path, plain).policy.tolist() == [0, 0], "policies without names are not known"
+
+
+@pytest.mark.parametrize(("policy", "stated"), [("clip", hdf5.CLIPPED), ("keep", "as stored")])
+@pytest.mark.parametrize("form", ["d4rl", "pjap_bench", "minari"])
+def test_actions_outside_by_the_cards_policy(tmp_path, form, policy, stated):
+    dataset = toys.make()
+    dataset.actions[3, 1, 2] = -1.5
+    dataset.attributes["actions"] = "as stored"
+    path = toys.write(tmp_path / "toy.h5", dataset)
+    card = (of_minari if form == "minari" else d4rl)() | {"format": form}
+    if form == "minari":
+        exports.to_minari(path, tmp_path / "folder", "toy-v0")
+        path = tmp_path / "folder"
+    elif form == "d4rl":
+        exports.to_d4rl(path, path := tmp_path / "flat.h5")
+    imports.import_dataset(card | {"actions": policy}, path, tmp_path / "mine.h5", {})
+    found = hdf5.read(tmp_path / "mine.h5")
+    assert found.attributes["actions"] == stated
+    assert found.actions[3, 1, 2] == (-1.0 if policy == "clip" else -1.5)
+    with pytest.raises(BenchError, match=r"1 of 108 numbers of actions are outside \[-1, 1\], up to 1.5.*'actions: clip'"):
+        imports.import_dataset(card, path, tmp_path / "other.h5", {})
+    assert not (tmp_path / "other.h5").exists()
+
+
+# Faults of flat files
+
+
+def cut(key, rows=slice(None), *more):
+    return lambda arrays: arrays.update({key: arrays[key][(rows, *more)]})
+
+
+def put(key, values):
+    return lambda arrays: arrays.update({key: np.array(values)})
+
+
+def spoil(key, value, at=4):
+    def change(arrays):
+        arrays[key] = arrays[key].astype(np.float64)
+        arrays[key][at] = value
+
+    return change
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (
+            lambda arrays: arrays.pop("timeouts"),
+            r"key 'timeouts' is missing \(there: actions, observations, rewards, terminals\)",
+        ),
+        (lambda arrays: arrays.clear(), r"key 'rewards' is missing \(there: nothing\)"),
+        (lambda arrays: arrays.update({key: values[:0] for key, values in arrays.items()}), "no steps"),
+        (lambda arrays: [put(key, [0] * 6)(arrays) for key in ("terminals", "timeouts")], "no ends"),
+        (put("terminals", [0, 1, 0, 2, 0, 0]), "terminals holds other values than 0 and 1"),
+        (put("terminals", [0, 0.5, 0, 0, 0, 0]), "terminals holds other values than 0 and 1"),
+        (cut("observations", slice(5)), "observations has 5 rows, not 6"),
+        (cut("observations", slice(None), slice(25)), r"observations has shape \(6, 25\), not \(6, 2, 13\) or \(6, 26\)"),
+        (cut("actions", slice(None), slice(5)), r"actions has shape \(6, 5\), not \(6, 2, 3\) or \(6, 6\)"),
+        (cut("actions", slice(None), 0), r"actions has shape \(6,\)"),
+        (put("rewards", np.zeros((6, 2, 2))), r"rewards has shape \(6, 2, 2\)"),
+        (put("rewards", 1.0), "key 'rewards' is not an array"),
+        (put("rewards", [[0.0, 1.0]] + [[2.0, 2.0]] * 5), "agents differ in 'rewards' at 1 of 6 steps, first at step 0"),
+        (put("terminals", [[0, 1]] + [[0, 0]] * 5), "agents differ in 'terminals'"),
+        (put("actions", np.zeros((6, 6), dtype=int)), "actions is of dtype int64, not an array of floating-point numbers"),
+        (put("rewards", [b"1"] * 6), r"rewards is of dtype \|S1, not an array of floating-point numbers"),
+        (spoil("actions", np.nan), "actions holds values that are not finite, first in row 4"),
+        (spoil("observations", np.inf), "observations holds values that are not finite, first in row 4"),
+        (spoil("observations", 1e300), "observations holds values that are not finite"),
+        (spoil("rewards", -np.inf), "rewards holds values that are not finite, first in row 4"),
+        (put("rewards", [[1.0, 1.0]] * 5 + [[1.0, np.nan]]), "rewards holds values that are not finite, first in row 5"),
+        (put("states", np.zeros((6, 16))), r"states have shape \(6, 16\), not \(6, 17\)"),
+        (put("states", np.full((6, 17), np.nan)), "states holds values that are not finite"),
+        (put("metadata/offsets", [0, 3, 2]), "overlap or are out of order"),
+        (put("metadata/offsets", [0, 2, 2]), "overlap or are out of order"),
+        (put("metadata/offsets", [1, 2]), "must rise from 0 to less than 6"),
+        (put("metadata/offsets", [0, 6]), "must rise from 0 to less than 6"),
+        (put("metadata/offsets", [0.0, 2.0]), "metadata/offsets is of dtype float64, not an array of whole numbers"),
+        (put("metadata/offsets", [0, 3]), "end an episode at step 1, metadata/offsets do not"),
+        (put("metadata/seed", [1, 2, 3]), "metadata/seed has 3 rows, not 2"),
+        (
+            lambda arrays: (put("infos/qpos", np.zeros((6, 9)))(arrays), put("infos/qvel", np.zeros((6, 8)))(arrays)),
+            "are 18 numbers",
+        ),
+        (
+            lambda arrays: (put("infos/qpos", np.zeros((6, 9)))(arrays), put("infos/qvel", np.zeros((6, 9)))(arrays)),
+            "observations differ from what infos/qpos and infos/qvel give, first at step 0",
+        ),
+    ],
+)
+def test_faults_of_flat_files(tmp_path, plain, change, message):
+    change(plain)
+    with pytest.raises(BenchError, match=message) as caught:
+        read(tmp_path, plain)
+    assert "mine.h5" in str(caught.value)
+    assert "What to do" in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (b"", "not a readable HDF5 file"),
+        (b"<html>404</html>", "not a readable HDF5 file"),
+        (None, "cannot be read|not a readable HDF5 file"),
+    ],
+)
+@pytest.mark.parametrize("form", [{"format": "d4rl"}, {"format": "pjap_bench"}])
+def test_files_that_are_none(tmp_path, form, content, message):
+    path = tmp_path / "mine.h5"
+    if content is not None:
+        path.write_bytes(content)
+    with pytest.raises(BenchError, match=message):
+        imports.from_hdf5(d4rl(**form), path)
+
+
+def test_another_hash_than_the_cards(tmp_path):
+    path = tmp_path / "mine.h5"
+    path.write_bytes(b"something")
+    with pytest.raises(BenchError, match="sha256"):
+        imports.from_hdf5(d4rl(sha256="0" * 64), path)
+
+
+def test_nothing_is_written_of_a_file_with_a_fault(tmp_path, plain):
+    plain["rewards"] = np.full(6, np.nan)
+    with h5py.File(tmp_path / "mine.h5", "w") as file:
+        for key, values in plain.items():
+            file[key] = values
+    with pytest.raises(BenchError, match="not finite"):
+        imports.import_dataset(d4rl(), tmp_path / "mine.h5", tmp_path / "out" / "mine.h5", {})
+    assert not (tmp_path / "out").exists()
+
+
+def minari_card(name="pjap_bench/toy-v0"):
+    return toys.card("mine", source="minari", minari_id=name, actions="keep", dataset_return=3.0)
+
+
+def test_a_minari_dataset_that_is_not_there(tmp_path):
+    with pytest.raises(BenchError, match="nowhere"):
+        imports.from_minari(minari_card("nowhere/to-be-found-v0"), tmp_path)
+
+
+@pytest.mark.parametrize("damage", ["truncated", "without data"])
+def test_a_damaged_minari_dataset(tmp_path, damage):
+    source = toys.write(tmp_path / "toy.h5", toys.make())
+    name = exports.to_minari(source, tmp_path / "minari")
+    (data,) = (tmp_path / "minari").rglob("*.hdf5")
+    if damage == "truncated":
+        data.write_bytes(data.read_bytes()[:500])
+    else:
+        data.unlink()
+    with pytest.raises(BenchError):
+        imports.from_minari(minari_card(name), tmp_path / "minari")

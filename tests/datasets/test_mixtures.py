@@ -1,0 +1,104 @@
+"""Mixtures: what a recipe takes of its parts, and recipes that cannot be followed."""
+
+import numpy as np
+import pytest
+
+from pjap_bench import config
+from pjap_bench.datasets import cards, collection, hdf5
+from pjap_bench.errors import BenchError
+from tests.datasets import toys
+
+
+@pytest.fixture
+def folder(tmp_path, monkeypatch):
+    """Cards of two generated toys, a and b, in a folder of their own."""
+    monkeypatch.setattr(cards, "FOLDER", tmp_path / "cards")
+    cards.FOLDER.mkdir()
+    for name in ("a", "b"):
+        toys.write_card(cards.FOLDER, toys.generated(name))
+    return tmp_path
+
+
+def recipe(folder, *parts, name="mixed"):
+    toys.write_card(folder / "cards", toys.card(name, source="mixture", parts=list(parts)))
+
+
+def mixed(folder, *parts) -> hdf5.Dataset:
+    """The mixture by this recipe of the toys, which are made by seeds 0 and 1."""
+    recipe(folder, *parts)
+    files = {name: toys.write(folder / f"{name}.h5", toys.make(seed=seed)) for seed, name in enumerate("ab")}
+    wanted = {part.dataset for part in cards.parts(cards.load("mixed"))}
+    output = folder / "mixed.h5"
+    collection.mix("mixed", {name: path for name, path in files.items() if name in wanted}, output, {})
+    return hdf5.read(output)
+
+
+def test_whole_parts_one_after_another(folder):
+    found = mixed(folder, "a", "b")
+    first, second = toys.make(seed=0), toys.make(seed=1)
+    np.testing.assert_array_equal(found.rewards, np.concatenate([first.rewards, second.rewards]))
+    assert found.attributes["seam"] == [0, len(first.lengths)]
+    assert found.attributes["policies"] == first.attributes["policies"] + second.attributes["policies"]
+
+
+def test_the_episodes_of_some_policies(folder):
+    first = toys.make(seed=0)
+    name = cards.load("a")["policies"][1]["name"]
+    found = mixed(folder, {"dataset": "a", "policies": [name]}, "b")
+    expected = first.episodes(np.flatnonzero(first.policy == first.attributes["policies"].index(name)))
+    np.testing.assert_array_equal(found.rewards[: expected.transitions], expected.rewards)
+    assert found.attributes["seam"] == [0, len(expected.lengths)]
+
+
+def test_a_seeded_subsample_without_repetition_in_order(folder):
+    first = toys.make(seed=0)
+    draws = {seed: mixed(folder, {"dataset": "a", "episodes": 2, "seed": seed}) for seed in (1, 1, 2, 3, 4)}
+    for found in draws.values():
+        places = [int(np.flatnonzero(first.seed == seed)[0]) for seed in found.seed]
+        assert len(places) == 2 and places == sorted(set(places))
+    assert len({tuple(found.seed) for found in draws.values()}) > 1
+    again = mixed(folder, {"dataset": "a", "episodes": 2, "seed": 1})
+    np.testing.assert_array_equal(again.rewards, draws[1].rewards)
+
+
+def test_the_one_of_normalised_returns_is_that_of_the_policies_taken(folder):
+    means = {policy["name"]: policy["mean_return"] for policy in cards.load("a")["policies"]}
+    name = next(iter(means))
+    found = mixed(folder, {"dataset": "a", "policies": [name]})
+    assert found.attributes["dataset_return"] == means[name]
+
+
+@pytest.mark.parametrize(
+    ("parts", "message"),
+    [
+        (["a", {"dataset": "a", "episodes": 99}], "asks for 99 episodes of 'a', which has"),
+        (["a", {"dataset": "b", "policies": ["nobody"]}], "'b' has no policy 'nobody'"),
+        (["a", "mixed"], "names the mixture itself"),
+        (["a", "other"], "names 'other', a mixture"),
+        (["a", "nothing"], "unknown dataset 'nothing'"),
+        (["a", "elsewhere"], "is of the environment three_agent_hopper"),
+        ([], "parts"),
+        ([{"dataset": "a", "weight": 2}], "parts"),
+    ],
+)
+def test_recipes_that_cannot_be_followed(folder, parts, message):
+    toys.write_card(folder / "cards", toys.card("other", source="mixture", parts=["a", "b"]))
+    toys.write_card(folder / "cards", toys.generated("elsewhere", "three_agent_hopper"))
+    with pytest.raises(BenchError, match=message):
+        mixed(folder, *parts)
+    assert not (folder / "mixed.h5").exists()
+
+
+def test_parts_of_different_layouts(folder):
+    recipe(folder, "a", "b")
+    files = {
+        name: toys.write(folder / f"{name}.h5", toys.make(layout=layout)) for name, layout in zip("ab", hdf5.LAYOUTS, strict=True)
+    }
+    with pytest.raises(BenchError, match="differ in their layout"):
+        collection.mix("mixed", files, folder / "mixed.h5", {})
+
+
+def test_every_recipe_of_the_repository_can_be_read():
+    for name in cards.names():
+        for part in cards.parts(cards.load(name)):
+            assert (config.CARDS / f"{part.dataset}.yaml").exists()
