@@ -3,9 +3,9 @@
 Times on shared machines are noisy: the rows of one table were measured in one run, and medians of repetitions count.
 """
 
-from pjap_bench.benchmarks import games, notebook
+from pjap_bench.benchmarks import datasets, games, notebook
 
 
 def measure(settings: dict) -> list[dict]:
     """All rows (see `table.timed`), by the whole configuration `settings`."""
-    return [*games.measure(settings), *notebook.measure(settings)]
+    return [*games.measure(settings), *notebook.measure(settings), *datasets.measure(settings)]

@@ -9,6 +9,7 @@ from pjap_bench.algorithms import ALGORITHMS, make
 from pjap_bench.algorithms.maddpg_cql import MaddpgCql
 from pjap_bench.datasets.sequences import Batch, SequenceData
 from pjap_bench.errors import BenchError
+from tests.datasets import toys
 
 from . import reference
 
@@ -179,6 +180,19 @@ def test_contract(noise_dataset, small, name):
     assert all(value.shape == (2,) for value in metrics.values())
     assert all(torch.equal(state[key], value) for key, value in before.items())  # the old state is left alone
     assert set(new) == set(state)
+    assert not torch.equal(new["policy"], state["policy"])
+
+
+@pytest.mark.parametrize("environment", ["six_agent_halfcheetah", "three_agent_hopper"])
+@pytest.mark.parametrize("name", ALGORITHMS)
+def test_any_number_of_agents_and_episodes_that_end_early(name, environment, small):
+    torch.set_default_dtype(torch.float32)
+    data = SequenceData(toys.make(environment), small | {"sequence": 2})
+    algorithm = make(name, data, small | {"sequence": 2})
+    state = algorithm.initialise(generators(1))
+    new, metrics, distances = algorithm.update(state, data.batch(torch.arange(data.starts)[None]), generators(3))
+    assert distances.shape == (1, data.starts)
+    assert all(torch.isfinite(value).all() for value in metrics.values())
     assert not torch.equal(new["policy"], state["policy"])
 
 
