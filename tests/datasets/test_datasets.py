@@ -59,6 +59,15 @@ def test_the_one_of_normalised_returns_is_the_mean_of_the_policies_or_what_the_c
     assert cards.reference_returns(cards.load("og_marl_good_medium"))["dataset_return"] == pytest.approx((6924.11 + 1485) / 2)
 
 
+@pytest.mark.parametrize("name", ["good", "medium", "poor"])
+def test_the_generated_namesakes_are_like_the_published_ones(name):
+    """By the policies' own returns: as many episodes from each give their mean, and the spread between and within them."""
+    card = cards.load(name)
+    means, spreads = (np.array([policy[key] for policy in card["policies"]]) for key in ("mean_return", "sd_return"))
+    assert means.mean() == pytest.approx(card["published"]["mean"], rel=0.05)
+    assert np.sqrt(means.var() + np.square(spreads).mean()) == pytest.approx(card["published"]["sd"], rel=0.15)
+
+
 def test_collection_does_not_depend_on_processes_or_neighbours(tmp_path, monkeypatch):
     monkeypatch.setattr(TwoAgentHalfCheetah, "horizon", 20)
     name = GENERATED[0]

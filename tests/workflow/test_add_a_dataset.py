@@ -8,7 +8,7 @@ from pathlib import Path
 
 from pjap_bench import config, files
 from pjap_bench.datasets import hdf5
-from tests.workflow.test_workflow import copy_tree
+from tests.workflow.test_workflow import copy_tree, planned
 
 
 def blocks() -> list[tuple[str, str]]:
@@ -39,3 +39,19 @@ def test_the_four_steps(tmp_path):
     run = files.read_json(copy / "results/smoke/runs/toy/behaviour_cloning/seeds-0-1/run.json")
     assert run["stamp"]["datasets"] == {"toy": hdf5.read_summary(copy / "results/smoke/datasets/toy.h5")["sha256"]}
     assert "toy" in do("python", "-m", "pjap_bench", "datasets")
+
+
+def test_a_dataset_with_a_rule_of_its_own(tmp_path):
+    copy = copy_tree(tmp_path / "copy")
+    card = (
+        "{id: odd, title: Odd, source: rule, environment: two_agent_halfcheetah, description: None., licence: CC0-1.0, "
+        "citation: none, random_return: 0, dataset_return: 1}"
+    )
+    rule = (
+        "rule make_odd:\n"
+        '    output:\n        multiext(f"{RESULTS}/datasets/odd", ".h5", ".json"),\n'
+        '    shell:\n        "touch {output}"\n'
+    )
+    (copy / "datasets" / "odd.yaml").write_text(card, encoding="utf-8")
+    (copy / "datasets" / "odd.smk").write_text(rule, encoding="utf-8")
+    assert planned(copy, "--cores", "1", "results/smoke/datasets/odd.h5", "--config", "scale=smoke") == {"make_odd": 1}
