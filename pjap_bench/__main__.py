@@ -9,17 +9,20 @@ import os
 import sys
 from pathlib import Path
 
-from pjap_bench.errors import BenchError
+from pjap_bench.errors import BenchError, TimeIsUp
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Runs one command; 0 if it went well, 2 after bad input (one line on standard error)."""
+    """Runs one command: 0 if it went well, 2 after bad input (one line on standard error), 75 if it is to be called again."""
     parsed = _parser().parse_args(arguments)
     try:
         parsed.run(parsed)
     except BenchError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
+    except TimeIsUp as stopped:
+        print(stopped, file=sys.stderr)
+        return 75  # EX_TEMPFAIL
     return 0
 
 
@@ -132,15 +135,15 @@ def describe(given: argparse.Namespace) -> None:
 
 
 def train(given: argparse.Namespace) -> None:
-    """Trains some seeds of one arm on one dataset."""
+    """Trains some seeds of one or more arms side by side on one dataset."""
     from pjap_bench import training
     from pjap_bench.datasets import hdf5
     from pjap_bench.provenance import stamp
 
     hashes = {given.dataset.stem: hdf5.read_summary(given.dataset)["sha256"]}
     origin = stamp("pjap_bench.training", given.label, seeds=given.seeds, datasets=hashes)
-    job = {"checkpoint_every": given.checkpoint_every, "threads": given.threads}
-    training.train(given.dataset, given.arm, given.seeds, given.settings, job, origin, given.output, given.checkpoints)
+    job = {key: getattr(given, key) for key in ("checkpoint_every", "threads", "device", "evaluators", "stop_after")}
+    training.train(given.dataset, given.settings, given.seeds, job, origin, given.output, given.checkpoints)
 
 
 def summarise(given: argparse.Namespace) -> None:
@@ -282,11 +285,15 @@ def _parser() -> argparse.ArgumentParser:
 
     added = labelled(command("train", train))
     added.add_argument("--dataset", type=Path, required=True, help="HDF5 file")
-    added.add_argument("--arm", required=True)
     added.add_argument("--seeds", type=int, nargs="+", required=True)
     added.add_argument("--checkpoints", type=Path, required=True, help="folder where progress is kept while the job runs")
     added.add_argument("--checkpoint-every", type=_positive, required=True, help="updates")
     added.add_argument("--threads", type=_positive, default=1)
+    added.add_argument("--device", choices=["cpu", "cuda"], default="cpu")
+    added.add_argument("--evaluators", type=int, default=0, help="processes that play evaluations while training goes on")
+    added.add_argument(
+        "--stop-after", type=float, default=0, metavar="MINUTES", help="stop at a checkpoint, exit code 75; 0: never"
+    )
 
     labelled(command("summarise", summarise), "results")
 

@@ -1,8 +1,9 @@
 """The configuration: paper.yaml holds every default, a scale's overlay names what it changes, a schema checks the result."""
 
+import json
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import jsonschema
 
@@ -13,6 +14,18 @@ ROOT = Path(__file__).parent.parent
 FOLDER = ROOT / "workflow" / "config"
 SCHEMAS = ROOT / "workflow" / "schemas"
 CARDS = ROOT / "datasets"
+
+#: what algorithms and what samplers are made of, beside them
+SHARED_FILES = frozenset(("update", "priorities"))
+
+#: what arms of a stack may differ in
+SAMPLER_SETTINGS = frozenset(
+    {
+        *("sampler", "priority_exponent"),
+        *("steepness", "epsilon", "on_ramp", "refresh", "refresh_sequences"),  # pjap
+        *("td_exponent", "td_floor", "td_ceiling"),
+    }
+)
 
 #: from the smallest to the largest; a claim names the smallest that can show it
 SCALES = ("smoke", "quick", "laptop", "paper")
@@ -94,6 +107,34 @@ def training_settings(configuration: dict[str, Any], dataset: str, arm: str) -> 
     )
 
 
+class Stack(NamedTuple):
+    """Runs that train side by side: every seed of every arm."""
+
+    arms: list[str]
+    seeds: list[int]
+
+    @property
+    def name(self) -> str:
+        """Of its folder, for instance maddpg_cql+maddpg_cql_pjap/seeds-0-4."""
+        return f"{'+'.join(self.arms)}/seeds-{self.seeds[0]}-{self.seeds[-1]}"
+
+
+def stacks(configuration: dict[str, Any], dataset: str) -> list[Stack]:
+    """The stacks of an experiment: of at most `jobs.runs_per_stack` runs, with arms that differ in their samplers only."""
+    experiment, size = configuration["experiments"][dataset], configuration["jobs"]["runs_per_stack"]
+    groups: dict[str, list[str]] = {}
+    for arm in experiment["arms"]:
+        settings = training_settings(configuration, dataset, arm)
+        common = {key: value for key, value in settings.items() if key not in SAMPLER_SETTINGS}
+        groups.setdefault(json.dumps(common, sort_keys=True), []).append(arm)
+    seeds, found = experiment_seeds(experiment), []
+    for group in groups.values():
+        for arms in (group[start : start + size] for start in range(0, len(group), size)):
+            count = size // len(arms)
+            found += [Stack(arms, seeds[start : start + count]) for start in range(0, len(seeds), count)]
+    return found
+
+
 def _check(configuration: dict, where: object) -> None:
     """The schema, and what it cannot see: names that must exist, numbers that must divide."""
     validate(configuration, "config", where)
@@ -110,7 +151,7 @@ def _check(configuration: dict, where: object) -> None:
     for arm, chosen in configuration["arms"].items():
         # One file each, named as in its registry: known without importing torch.
         for kind in ("algorithm", "sampler"):
-            files_of_kind = {path.stem for path in (ROOT / "pjap_bench" / f"{kind}s").glob("[a-z]*.py")}
+            files_of_kind = {path.stem for path in (ROOT / "pjap_bench" / f"{kind}s").glob("[a-z]*.py")} - SHARED_FILES
             known(f"arms.{arm}.{kind}", kind, chosen[kind], files_of_kind)
     training, jobs = configuration["training"], configuration["jobs"]
     known("training.preset", "preset", training["preset"], configuration["presets"])

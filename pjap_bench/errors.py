@@ -1,4 +1,4 @@
-"""The one error that a user is meant to read."""
+"""The one error that a user is meant to read, and the one interruption that is none."""
 
 
 class BenchError(Exception):
@@ -12,3 +12,7 @@ class BenchError(Exception):
         if do:
             parts.append(f"What to do: {do}")
         super().__init__(". ".join(part.rstrip(".") for part in parts) + ".")
+
+
+class TimeIsUp(Exception):
+    """A time budget ended at a checkpoint; the same command goes on from there. Exit code 75."""

@@ -1,6 +1,7 @@
 """How torch multiplies matrices on a CPU: MKL for the small products of the policy, oneDNN for the critics' large ones."""
 
 import contextlib
+import ctypes
 from collections.abc import Iterator
 
 import torch
@@ -8,12 +9,19 @@ import torch
 _ONEDNN = "bf16"  # what lets torch hand single-precision products to oneDNN: about twice MKL's speed on AMD processors
 _MKL = "ieee"
 _large = _MKL
+_M_TRIM_THRESHOLD, _M_MMAP_MAX = -1, -4  # malloc.h
 
 
-def set_up(threads: int) -> None:
-    """Sets the number of threads and finds out whether oneDNN's products are exact enough on this processor."""
+def set_up(threads: int, precision: str = "float32") -> None:
+    """Sets the number of threads, keeps freed memory, and finds out whether oneDNN's products are exact enough here.
+
+    Args:
+        precision: of products on a GPU: "float32" (strict) or "tf32" (10 bits of mantissa); a CPU knows only the first.
+    """
     global _large
     torch.set_num_threads(threads)
+    _keep_freed_memory()
+    torch.backends.cuda.matmul.fp32_precision = "tf32" if precision == "tf32" else "ieee"
     if not hasattr(torch.backends.mkldnn, "matmul"):
         return
     generator = torch.Generator().manual_seed(0)
@@ -23,6 +31,16 @@ def set_up(threads: int) -> None:
     torch.backends.mkldnn.matmul.fp32_precision = _MKL
     # Processors with AMX round to bfloat16 under the same setting: an error of 0.1 instead of 0.00003.
     _large = _ONEDNN if error < 1e-3 else _MKL
+
+
+def _keep_freed_memory() -> None:
+    """Tells glibc to keep what is freed: mapping large tensors anew for every update costs as much as the update itself."""
+    try:
+        mallopt = ctypes.CDLL(None).mallopt
+    except (AttributeError, OSError):
+        return  # another C library
+    mallopt(_M_MMAP_MAX, 0)
+    mallopt(_M_TRIM_THRESHOLD, 2**31 - 1)
 
 
 @contextlib.contextmanager

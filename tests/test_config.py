@@ -133,3 +133,17 @@ def test_merge_leaves_its_arguments_alone():
     kept = copy.deepcopy(base)
     assert config.merge(base, overlay) == {"a": {"b": 3, "c": 2}}
     assert base == kept
+
+
+def test_stacks_hold_arms_that_differ_in_their_samplers_only():
+    settings = config.load("paper", {"jobs": {"runs_per_stack": 8}})
+    stacks = config.stacks(settings, "good")
+    assert stacks[0].arms[:2] == ["maddpg_cql", "maddpg_cql_pjap"]
+    assert all(len(stack.arms) * len(stack.seeds) <= 8 for stack in stacks)
+    runs = [(arm, seed) for stack in stacks for arm in stack.arms for seed in stack.seeds]
+    assert sorted(runs) == sorted((arm, seed) for arm in settings["experiments"]["good"]["arms"] for seed in range(10))
+    assert all("behaviour_cloning" not in stack.arms or len(stack.arms) == 1 for stack in stacks)
+    assert all("maddpg_cql_current" not in stack.arms or len(stack.arms) == 1 for stack in stacks)
+    alone = config.stacks(config.load("paper"), "good")
+    assert all(len(stack.arms) == len(stack.seeds) == 1 for stack in alone)
+    assert alone[0].name == "maddpg_cql/seeds-0-0"

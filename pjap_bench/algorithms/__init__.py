@@ -9,18 +9,22 @@ import torch
 from torch import Tensor
 
 from pjap_bench.algorithms.behaviour_cloning import BehaviourCloning
+from pjap_bench.algorithms.independent_ddpg_cql import IndependentDdpgCql
 from pjap_bench.algorithms.maddpg_cql import MaddpgCql
+from pjap_bench.algorithms.update import State, Updated
 from pjap_bench.datasets.sequences import Batch, SequenceData
 from pjap_bench.errors import BenchError
 from pjap_bench.networks import Layout
-
-State = dict[str, Tensor]  # every tensor of a training state, [R, ...]
 
 
 class Algorithm(Protocol):
     """Learns a joint policy from batches; holds settings only, its state is handed in and out."""
 
     policy: Layout
+    #: names of the scalars that an update gives
+    metrics: tuple[str, ...]
+    #: what it measures of every sequence of a batch, for samplers: "distance", and "td_error" where there are critics
+    measures: tuple[str, ...]
 
     def __init__(self, data: SequenceData, settings: dict): ...
 
@@ -28,13 +32,8 @@ class Algorithm(Protocol):
         """The state before the first update; one generator per run. `state["policy"]` is [R, policy.size]."""
         ...
 
-    def update(self, state: State, batch: Batch, generators: list[torch.Generator]) -> tuple[State, dict[str, Tensor], Tensor]:
-        """One update of every run.
-
-        Returns:
-            the new state, losses and other scalars by name [R], and the distance of each sequence of the batch to the
-            joint policy before the update [R, B].
-        """
+    def update(self, state: State, batch: Batch, generators: list[torch.Generator]) -> Updated:
+        """One update of every run; the state before it is left alone, and no value is waited for."""
         ...
 
     def distances(self, state: State, batch: Batch) -> Tensor:
@@ -42,7 +41,11 @@ class Algorithm(Protocol):
         ...
 
 
-ALGORITHMS: dict[str, type[Algorithm]] = {"maddpg_cql": MaddpgCql, "behaviour_cloning": BehaviourCloning}
+ALGORITHMS: dict[str, type[Algorithm]] = {
+    "maddpg_cql": MaddpgCql,
+    "independent_ddpg_cql": IndependentDdpgCql,
+    "behaviour_cloning": BehaviourCloning,
+}
 
 
 def make(name: str, data: SequenceData, settings: dict) -> Algorithm:

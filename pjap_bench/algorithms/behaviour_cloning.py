@@ -3,7 +3,7 @@
 import torch
 from torch import Tensor
 
-from pjap_bench.algorithms.optimisation import mean_distance, rmsprop
+from pjap_bench.algorithms.update import State, Updated, mean_distance, rmsprop
 from pjap_bench.datasets.sequences import Batch, SequenceData
 from pjap_bench.networks import policy_layout, policy_unroll
 
@@ -11,18 +11,19 @@ from pjap_bench.networks import policy_layout, policy_unroll
 class BehaviourCloning:
     """Supervised learning of pi(o_i) = a_i for all agents at once."""
 
+    metrics = ("policy_loss",)
+    measures = ("distance",)
+
     def __init__(self, data: SequenceData, settings: dict):
         self._settings = settings
         self.policy = policy_layout(data.agents, data.observation_size, data.action_size, settings["policy_width"])
 
-    def initialise(self, generators: list[torch.Generator]) -> dict[str, Tensor]:
+    def initialise(self, generators: list[torch.Generator]) -> State:
         """One draw per run."""
         policy = torch.stack([self.policy.initialise(generator) for generator in generators])
         return {"policy": policy, "policy_mean_square": torch.zeros_like(policy)}
 
-    def update(
-        self, state: dict[str, Tensor], batch: Batch, generators: list[torch.Generator]
-    ) -> tuple[dict[str, Tensor], dict[str, Tensor], Tensor]:
+    def update(self, state: State, batch: Batch, generators: list[torch.Generator]) -> Updated:
         """One step down the error of every run."""
         policy = state["policy"].detach().requires_grad_()
         actions = policy_unroll(self.policy.unflatten(policy), batch.observations, batch.keep)
@@ -32,10 +33,11 @@ class BehaviourCloning:
         with torch.no_grad():
             stepped, mean_square = rmsprop(policy, gradient, state["policy_mean_square"], rate, self._settings)
             distances = mean_distance(actions, batch.actions)
-        return {"policy": stepped, "policy_mean_square": mean_square}, {"policy_loss": loss.detach()}, distances
+        new = {"policy": stepped, "policy_mean_square": mean_square}
+        return Updated(new, {"policy_loss": loss.detach()}, {"distance": distances})
 
     @torch.no_grad()
-    def distances(self, state: dict[str, Tensor], batch: Batch) -> Tensor:
+    def distances(self, state: State, batch: Batch) -> Tensor:
         """Mean |policy - data| per sequence, [R, B]; there is no target policy here, so the online one is measured."""
         actions = policy_unroll(self.policy.unflatten(state["policy"]), batch.observations, batch.keep)
         return mean_distance(actions, batch.actions)

@@ -1,6 +1,7 @@
 """MADDPG+CQL (Lowe et al., 2017; Kumar et al., 2020; OG-MARL's version), the paper's learner: section 4.2, Eqs. 1-3.
 
-Shapes: R runs, T steps, B sequences, N agents, A action numbers of one agent, M = (T - 1) B points of a batch.
+One functional update of R runs side by side; no product mixes two runs. Shapes: R runs, T steps, B sequences, N agents,
+A action numbers of one agent, M = (T - 1) B points of a batch.
 The phases of an update: target actions, losses, both gradients at the parameters before the update, steps, soft update.
 """
 
@@ -10,11 +11,9 @@ import torch
 from torch import Tensor
 
 from pjap_bench import products
-from pjap_bench.algorithms.optimisation import mean_distance, rmsprop
+from pjap_bench.algorithms.update import State, Updated, mean_distance, rmsprop
 from pjap_bench.datasets.sequences import Batch, SequenceData
 from pjap_bench.networks import critic_layout, critic_values, policy_layout, policy_unroll
-
-State = dict[str, Tensor]
 
 
 class MaddpgCql:
@@ -24,9 +23,11 @@ class MaddpgCql:
     data (BRUD, Eq. 2), "current" their current policies (the alternative of section 2.2).
     """
 
+    metrics = ("td_loss", "cql_loss", "q_value", "policy_loss")
+    measures = ("distance", "td_error")
+
     def __init__(self, data: SequenceData, settings: dict):
         self._settings = settings
-        self._agents = data.agents
         self.policy = policy_layout(data.agents, data.observation_size, data.action_size, settings["policy_width"])
         self.critic = critic_layout(data.state_size, data.agents * data.action_size, settings["critic_width"])
 
@@ -43,41 +44,54 @@ class MaddpgCql:
             state[f"{name}_mean_square"] = torch.zeros_like(state[name])
         return state
 
-    def update(self, state: State, batch: Batch, generators: list[torch.Generator]) -> tuple[State, dict[str, Tensor], Tensor]:
-        """One update of every run (see `Algorithm.update`)."""
+    def update(self, state: State, batch: Batch, generators: list[torch.Generator]) -> Updated:
+        """One update of every run (see `Algorithm.update`): both gradients, the steps, the soft update of the targets."""
         settings = self._settings
-        policy, critic = state["policy"].detach().requires_grad_(), state["critic"].detach().requires_grad_()
+        gradients, metrics, measures = self.gradients(state, batch, generators)
+        new = {}
+        with torch.no_grad():
+            for name, gradient in gradients.items():
+                mean_square, rate = state[f"{name}_mean_square"], settings[f"{name}_learning_rate"]
+                new[name], new[f"{name}_mean_square"] = rmsprop(state[name], gradient, mean_square, rate, settings)
+                new[f"target_{name}"] = state[f"target_{name}"].lerp(new[name], settings["target_rate"])
+        return Updated(new, metrics, measures)
 
-        # target actions
+    def gradients(
+        self, state: State, batch: Batch, generators: list[torch.Generator]
+    ) -> tuple[dict[str, Tensor], dict[str, Tensor], dict[str, Tensor]]:
+        """The gradients of both losses at the parameters before the update, [R, parameters] each, metrics and measures."""
+        policy, critic = state["policy"].detach().requires_grad_(), state["critic"].detach().requires_grad_()
         with torch.no_grad():
             target_actions = self._act(state["target_policy"], batch)
         actions = self._act(policy, batch)
-        joint = actions.detach().requires_grad_()
-
-        # losses, [R] each (a sum over runs keeps every run's gradient its own), and both gradients before any step
+        # The critics' part ends at the actions, whose gradient then goes through the policy: two kinds of products.
+        chosen = actions.detach().requires_grad_()
+        joint, seen = self._grouped(chosen), self._seen_by_critics(batch)
         with products.large():
-            targets = self._targets(state["target_critic"], batch, target_actions)
-            critic_loss, metrics = self._critic_loss(critic, batch, targets, joint.detach(), generators)
-            policy_loss = self._policy_loss(critic.detach(), batch, joint)
+            targets = self._targets(state["target_critic"], seen, self._grouped(target_actions))
+            critic_loss, metrics, td_error = self._critic_loss(critic, seen, targets, joint.detach(), generators)
+            policy_loss = self._policy_loss(critic.detach(), seen, joint)
+            # Losses are [R]; their sum over runs keeps every run's gradient its own.
             (critic_gradient,) = torch.autograd.grad(critic_loss.sum(), critic)
-            (action_gradient,) = torch.autograd.grad(policy_loss.sum(), joint)
+            (action_gradient,) = torch.autograd.grad(policy_loss.sum(), chosen)
         (policy_gradient,) = torch.autograd.grad(actions, policy, action_gradient)
-
-        # steps, then the soft update of the targets
-        new = {}
-        with torch.no_grad():
-            rates = {"policy": settings["policy_learning_rate"], "critic": settings["critic_learning_rate"]}
-            for name, gradient in (("policy", policy_gradient), ("critic", critic_gradient)):
-                mean_square = state[f"{name}_mean_square"]
-                new[name], new[f"{name}_mean_square"] = rmsprop(state[name], gradient, mean_square, rates[name], settings)
-                new[f"target_{name}"] = state[f"target_{name}"].lerp(new[name], settings["target_rate"])
         metrics["policy_loss"] = policy_loss.detach()
-        return new, metrics, mean_distance(target_actions, batch.actions)
+        td_error = td_error.unflatten(1, (batch.rewards.shape[2], -1)).mean(dim=2)  # of a sequence's groups
+        measures = {"distance": mean_distance(target_actions, batch.actions), "td_error": td_error}
+        return {"policy": policy_gradient, "critic": critic_gradient}, metrics, measures
 
     @torch.no_grad()
     def distances(self, state: State, batch: Batch) -> Tensor:
         """Mean |target policy - data| per sequence, [R, B]: what priorities are made of."""
         return mean_distance(self._act(state["target_policy"], batch), batch.actions)
+
+    def _seen_by_critics(self, batch: Batch) -> Batch:
+        """The batch as the critics see it: here state and joint action. Agents that are evaluated together are a group."""
+        return batch
+
+    def _grouped(self, actions: Tensor) -> Tensor:
+        """Actions [R, T, B, N, A] in groups of agents that are evaluated together: [R, T, B groups, N of a group, A]."""
+        return actions
 
     def _act(self, policy: Tensor, batch: Batch) -> Tensor:
         """Actions of a policy along the batch, [R, T, B, N, A]."""
@@ -94,8 +108,11 @@ class MaddpgCql:
 
     def _critic_loss(
         self, critic: Tensor, batch: Batch, targets: Tensor, actions: Tensor, generators: list[torch.Generator]
-    ) -> tuple[Tensor, dict[str, Tensor]]:
-        """Temporal-difference loss plus `cql_weight` times the conservative one, averaged over the twins: [R]."""
+    ) -> tuple[Tensor, dict[str, Tensor], Tensor]:
+        """Temporal-difference loss plus `cql_weight` times the conservative one, averaged over the twins: [R].
+
+        With the metrics, and every sequence's temporal-difference loss [R, B], which samplers may learn from.
+        """
         data = batch.actions[:, :-1].flatten(3).flatten(1, 2)  # [R, M, N * A]
         others, log_density = self._out_of_distribution(actions, generators)
         # One evaluation serves the data's joint action and all others: [R, 2, M, 1 + 3 n].
@@ -103,17 +120,15 @@ class MaddpgCql:
         values = critic_values(self.critic.unflatten(critic), states, torch.cat([data[:, :, None], others], dim=2))
         data_values, other_values = values[..., 0], values[..., 1:]
         weights = batch.weights[:, :-1].flatten(1)[:, None]  # [R, 1, M]
-        squared = (data_values - targets[:, None]).square() * weights
-        td_loss = 0.5 * squared.mean(dim=(1, 2))  # both twins alike, so their mean is the mean of their losses
+        errors = (data_values - targets[:, None]) * weights  # a weight is 0 or 1
+        td_loss = 0.5 * errors.square().mean(dim=(1, 2))  # both twins alike, so their mean is the mean of their losses
         # The joint actions are the same for all agents, their densities are not: [R, 2, M, N, 3 n].
         conservative = torch.logsumexp(other_values[..., None, :] - log_density[:, None], dim=-1).mean(dim=-1) - data_values
         cql_loss = conservative.mean(dim=(1, 2))
         loss = td_loss + self._settings["cql_weight"] * cql_loss
-        return loss, {
-            "td_loss": td_loss.detach(),
-            "cql_loss": cql_loss.detach(),
-            "q_value": data_values.detach().mean(dim=(1, 2)),
-        }
+        metrics = {"td_loss": td_loss, "cql_loss": cql_loss, "q_value": data_values.mean(dim=(1, 2))}
+        td_error = 0.5 * errors.detach().square().unflatten(2, (-1, batch.rewards.shape[2])).mean(dim=(1, 2))  # over twins, steps
+        return loss, {name: value.detach() for name, value in metrics.items()}, td_error
 
     def _out_of_distribution(self, actions: Tensor, generators: list[torch.Generator]) -> tuple[Tensor, Tensor]:
         """n joint actions of each of three kinds at every t < T - 1, and their log-densities per agent.
@@ -140,7 +155,7 @@ class MaddpgCql:
     def _policy_loss(self, critic: Tensor, batch: Batch, actions: Tensor) -> Tensor:
         """Eq. 3: each agent climbs the critic with its own action, given the others'; [R]."""
         others = batch.actions if self._settings["other_agents"] == "data" else actions.detach()
-        own = torch.eye(self._agents, dtype=torch.bool, device=actions.device)[:, :, None]  # [N, N, 1]
+        own = torch.eye(actions.shape[3], dtype=torch.bool, device=actions.device)[:, :, None]  # [N, N, 1]
         joint = torch.where(own, actions[..., None, :, :], others[..., None, :, :])  # [R, T, B, N, N, A]
         joint = joint.flatten(4).flatten(1, 2)  # [R, T * B, N, N * A]
         values = critic_values(self.critic.unflatten(critic), batch.states.flatten(1, 2), joint).amin(dim=1)  # [R, T * B, N]

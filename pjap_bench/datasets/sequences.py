@@ -14,6 +14,7 @@ from pjap_bench.environments import get as get_environment
 from pjap_bench.errors import BenchError
 
 _ROWS = 65_536  # of the moments' parts
+_CPU = torch.device("cpu")
 
 
 class Batch(NamedTuple):
@@ -39,23 +40,24 @@ class Normaliser(NamedTuple):
 
 
 class SequenceData:
-    """Observations, states, actions, rewards and episode ends of a whole dataset, episode after episode.
+    """Observations, states, actions, rewards and episode ends of a whole dataset, episode after episode, on one device.
 
-    Settings: `sequence` (T); `standardise` (observations and state per feature; the paper does not); `reward_scale`;
-    `clip_actions`; `time_limit`, of episodes that time ended: "terminal" cuts the bootstrap at their last step, as the paper's
-    wrapper and critic do, "masked" leaves that step without a target. Where the task itself ended an episode, no value follows.
+    Settings: `sequence` (T); `standardise` (observations and state per feature; the paper does not); `mask_unbounded`
+    (observations that grow without bound, as the absolute x, are 0; the paper's are not); `reward_scale`; `clip_actions`;
+    `time_limit`, of episodes that time ended: "terminal" cuts the bootstrap at their last step, as the paper's wrapper and
+    critic do, "masked" leaves that step without a target. Where the task itself ended an episode, no value follows.
 
     Raises:
         BenchError: the dataset is shorter than a sequence.
     """
 
-    def __init__(self, dataset: Dataset, settings: dict):
+    def __init__(self, dataset: Dataset, settings: dict, device: torch.device = _CPU):
         environment = get_environment(dataset.attributes["environment"])
         self.environment = environment
         self.agents, self.observation_size = environment.agents, environment.observation_size
         self.action_size, self.state_size = environment.action_size, environment.state_size
         length = dataset.transitions
-        self._steps = torch.arange(settings["sequence"])[:, None]
+        self._steps = torch.arange(settings["sequence"], device=device)[:, None]
         #: any step of the time line but the last few; sequences may cross an episode's end
         self.starts = length - settings["sequence"] + 1
         if self.starts < 1:
@@ -65,36 +67,40 @@ class SequenceData:
 
         observations, states = (torch.from_numpy(values).to(torch.get_default_dtype()) for values in dataset.observed())
         self.normaliser = Normaliser(torch.zeros(observations.shape[1:]), torch.ones(observations.shape[1:]))
+        if dataset.layout == "observations" and (settings["standardise"] or settings["mask_unbounded"]):
+            observations, states = observations.clone(), states.clone()  # else the dataset itself would change below
         if settings["standardise"]:
-            # In place, unless the dataset itself holds these arrays: no second copy of the largest ones.
-            if dataset.layout == "observations":
-                observations, states = observations.clone(), states.clone()
+            # In place: no second copy of the largest arrays.
             self.normaliser = Normaliser(*_moments(observations))
             offset, scale = _moments(states)
             observations.sub_(self.normaliser.offset).div_(self.normaliser.scale)
             states.sub_(offset).div_(scale)
+        if settings["mask_unbounded"]:
+            hidden = list(environment.unbounded_observations)
+            observations[:, :, hidden] = 0.0
+            self.normaliser.scale[:, hidden] = torch.inf  # in evaluation too
         actions = torch.from_numpy(dataset.actions)
         last = torch.from_numpy(dataset.offsets[1:] - 1)
         ends, limits = torch.zeros(length), torch.zeros(length)
         ends[last] = 1.0
         limits[last] = torch.tensor(dataset.terminated == 0, dtype=limits.dtype)
-        self._observations = observations
-        self._states = states
-        self._actions = actions.clamp(-1.0, 1.0) if settings["clip_actions"] else actions
-        self._rewards = torch.from_numpy(dataset.rewards) * settings["reward_scale"]
-        self._ends = ends
         masked = settings["time_limit"] == "masked"
-        self._terminals = ends - limits if masked else ends
-        self._weights = 1.0 - limits if masked else torch.ones(length)
-        #: which behaviour policy acted at each step, [L]
-        self.policy_of_step = np.repeat(dataset.policy, dataset.lengths)
+        self._observations = observations.to(device)
+        self._states = states.to(device)
+        self._actions = (actions.clamp(-1.0, 1.0) if settings["clip_actions"] else actions).to(device)
+        self._rewards = (torch.from_numpy(dataset.rewards) * settings["reward_scale"]).to(device)
+        self._ends = ends.to(device)
+        self._terminals = (ends - limits if masked else ends).to(device)
+        self._weights = (1.0 - limits if masked else torch.ones(length)).to(device)
+        #: which behaviour policy acted at each step, [L] int64
+        self.policy_of_step = torch.from_numpy(np.repeat(dataset.policy, dataset.lengths)).long().to(device)
         self.policy_names: list[str] = dataset.attributes["policies"]
 
     def batch(self, starts: Tensor) -> Batch:
         """The sequences that begin at `starts`, [R, B]."""
         index = starts[:, None] + self._steps  # [R, T, B]
-        keep = torch.ones(index.shape)
-        keep[:, 1:] -= self._ends[index[:, :-1]]
+        keep = 1.0 - self._ends[(index - 1).clamp_min(0)]
+        keep[:, 0] = 1.0  # a sequence begins with a fresh hidden state anyway
         return Batch(
             self._observations[index],
             self._states[index],

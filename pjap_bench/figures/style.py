@@ -25,6 +25,8 @@ COLOURS = {
     "maddpg_cql_pjap": "#0072B2",
     "behaviour_cloning": "#009E73",
     "maddpg_cql_current": "#CC79A7",
+    "independent_ddpg_cql": "#E69F00",
+    "maddpg_cql_td_error": "#56B4E9",
 }
 NEUTRAL_COLOUR = "#555555"
 SURFACE_MAP = "viridis"

@@ -14,7 +14,7 @@ from pjap_bench.datasets import cards, description
 from pjap_bench.errors import BenchError
 from pjap_bench.files import read_json, write_text
 from pjap_bench.report.pictures import CLAIMS, DATASET_ALTERNATIVE, FIGURES, embedded
-from pjap_bench.statistics.results import job_files
+from pjap_bench.statistics.results import stack_files
 
 STATUS_CLASSES = {  # statuses in the order they are counted, and their CSS class
     "reproduced": "reproduced",
@@ -140,11 +140,10 @@ def _figure6_text(results: Path, settings: dict) -> str:
     return "Means over seeds: " + "; ".join(parts) + "."
 
 
-def _of_every_job(results: Path, settings: dict, name: str) -> Iterator[Path]:
-    """That file of every job of the scale, dataset after dataset, arm after arm."""
+def _of_every_stack(results: Path, settings: dict, name: str) -> Iterator[Path]:
+    """That file of every stack of the scale, dataset after dataset."""
     for dataset, experiment in settings["experiments"].items():
-        for arm in experiment["arms"]:
-            yield from job_files(results / "runs" / dataset / arm, experiment, name)
+        yield from stack_files(results / "runs" / dataset, experiment, name)
 
 
 def _description(results: Path, name: str) -> dict:
@@ -188,21 +187,28 @@ def _runs(results: Path, settings: dict) -> list[dict]:
     """One row per dataset and arm: seeds, updates and the settings of its runs as JSON."""
     rows = []
     for dataset, experiment in settings["experiments"].items():
+        all_jobs = [read_json(path) for path in stack_files(results / "runs" / dataset, experiment, "run.json")]
         for arm in experiment["arms"]:
-            jobs = [read_json(path) for path in job_files(results / "runs" / dataset / arm, experiment, "run.json")]
+            jobs = [job for job in all_jobs if arm in job["arms"]]
             if not jobs:
-                raise BenchError("no finished run", where=results / "runs" / dataset / arm, do="run the training step")
+                raise BenchError(f"no finished run of {arm}", where=results / "runs" / dataset, do="run the training step")
             rows.append(
                 {
                     "dataset": dataset,
                     "label": settings["arms"][arm]["label"],
                     "seeds": experiment["seeds"],
                     "updates": experiment["updates"],
-                    "code": sorted({job["stamp"]["code"] for job in jobs}),
-                    "settings": json.dumps(jobs[0]["settings"], indent=1, sort_keys=True),
+                    "machines": sorted({_machine(each["environment"]) for job in jobs for each in job["environments"]}),
+                    "settings": json.dumps(jobs[0]["arms"][arm], indent=1, sort_keys=True),
                 }
             )
     return rows
+
+
+def _machine(environment: dict) -> str:
+    """The processor, and the device if training did not run on it."""
+    device = environment["device"]
+    return environment["processor"] + (f" with {device}" if device != "cpu" else "")
 
 
 def _stamps(results: Path, settings: dict, verdict: dict, stamp: dict) -> list[tuple[str, dict]]:
@@ -215,7 +221,7 @@ def _stamps(results: Path, settings: dict, verdict: dict, stamp: dict) -> list[t
         stamps.append((f"Dataset {name}", read_json(results / "datasets" / f"{name}.json")["stamp"]))
         stamps.append((f"Statistics of dataset {name}", _description(results, name)["stamp"]))
     training = {}
-    for path in _of_every_job(results, settings, "run.json"):
+    for path in _of_every_stack(results, settings, "run.json"):
         run_stamp = read_json(path)["stamp"]
         training.setdefault((run_stamp["code"], run_stamp["image"]), run_stamp)
     stamps += [("Training", run_stamp) for run_stamp in training.values()]
@@ -224,9 +230,9 @@ def _stamps(results: Path, settings: dict, verdict: dict, stamp: dict) -> list[t
 
 
 def _timings(results: Path, settings: dict) -> list[dict]:
-    """timing.json of every job of training."""
+    """timing.json of every stack of training."""
     rows = []
-    for path in _of_every_job(results, settings, "timing.json"):
+    for path in _of_every_stack(results, settings, "timing.json"):
         rows.append({"job": "/".join(path.parent.parts[-3:])} | read_json(path))
     return rows
 

@@ -1,31 +1,31 @@
 """Uniform sampling with replacement: the baseline."""
 
-import numpy as np
+import torch
+from torch import Tensor
 
 
 class UniformSampler:
     """Every start index with equal probability."""
 
-    def __init__(self, starts: int, settings: dict):
-        self._starts = starts
+    measure = None
 
-    def sample(self, size: int, random: np.random.Generator) -> np.ndarray:
-        """Start indices, [size] int64."""
-        return random.integers(self._starts, size=size)
+    def __init__(self, runs: int, starts: int, settings: dict, device: torch.device):
+        self._runs, self._starts, self._device = runs, starts, device
 
-    def to_refresh(self, sampled: np.ndarray, random: np.random.Generator) -> None:
-        """Distances do not matter here."""
+    def sample(self, size: int, draw) -> Tensor:
+        """Start indices, [R, size] int64."""
+        return (draw(size) * self._starts).long()
 
-    def refresh(self, indices: np.ndarray, distances: np.ndarray, update: int) -> None:
-        """Nothing to learn from distances."""
+    def to_refresh(self, sampled: Tensor, draw) -> None:
+        """Nothing matters here."""
 
-    def effective_sample_size(self) -> float:
+    def refresh(self, indices: Tensor, measures: Tensor, update: Tensor) -> None:
+        """Nothing to learn."""
+
+    def effective_sample_size(self) -> Tensor:
         """1: uniform."""
-        return 1.0
+        return torch.ones(self._runs, dtype=torch.float64, device=self._device)
 
-    def state(self) -> dict[str, np.ndarray]:
+    def state(self) -> dict[str, Tensor]:
         """It has none."""
         return {}
-
-    def load(self, state: dict[str, np.ndarray]) -> None:
-        """It has none."""

@@ -15,8 +15,6 @@ from pjap_bench.files import read_json, sha256
 
 PAPER_ARMS = ("maddpg_cql", "maddpg_cql_pjap")  # control, treatment
 DISTANCES = ("distance_sampled", "distance_uniform")
-# What of a stamp must be the same in all runs of an experiment, beside code and data.
-ENVIRONMENT = ("python", "packages", "processor", "image")
 ARM_SETTINGS = {"algorithm", "sampler"}  # what arms of an experiment may differ in, beside the arms' own "settings"
 EVALUATION_COLUMNS = ["dataset", "arm", "seed", "update", "kind", "episode", "return"]
 METRIC_COLUMNS = ["dataset", "arm", "seed", "update", "metric", "value"]
@@ -30,7 +28,7 @@ class Runs:
         evaluations: dataset, arm, seed, update, kind (training | final), episode, return.
         metrics: dataset, arm, seed, update, metric, value.
         datasets: the dataset's summary (datasets/NAME.json) by name.
-        jobs: run.json of every job read, in order of dataset, arm and folder.
+        jobs: of every stack and arm read, run.json with "arm" and "settings", in order of dataset, arm and folder.
     """
 
     evaluations: pd.DataFrame
@@ -54,7 +52,7 @@ def read_runs(results: Path, settings: dict) -> Runs:
         datasets[dataset] = read_dataset(results, dataset)
         experiment_jobs = []
         for arm in experiment["arms"]:
-            arm_jobs = _read_jobs(results / "runs" / dataset / arm, dataset, arm, experiment)
+            arm_jobs = _read_jobs(results / "runs" / dataset, dataset, arm, experiment)
             arm_evaluations = pd.concat([job.pop("evaluations") for job in arm_jobs], ignore_index=True)
             arm_metrics = pd.concat([job.pop("metrics") for job in arm_jobs], ignore_index=True)
             _check_evaluations(arm_evaluations, dataset, arm, experiment)
@@ -86,29 +84,35 @@ def read_dataset(results: Path, dataset: str) -> dict:
     return summary
 
 
-def job_files(folder: Path, experiment: dict, name: str) -> list[Path]:
-    """That file of every job of an arm; `experiment["jobs"]` names the configured folders, else all that lie there count."""
-    found = sorted(folder.glob(f"seeds-*/{name}"))
-    return [path for path in found if path.parent.name in experiment.get("jobs", [path.parent.name])]
+def stack_files(folder: Path, experiment: dict, name: str) -> list[Path]:
+    """That file of every stack of an experiment; `experiment["stacks"]` names them, else all that lie in `folder` count."""
+    found = sorted(folder.glob(f"*/seeds-*/{name}"))
+    return [path for path in found if stack_name(path) in experiment.get("stacks", [stack_name(path)])]
+
+
+def stack_name(file: Path) -> str:
+    """The stack that a file belongs to, for instance maddpg_cql+maddpg_cql_pjap/seeds-0-4."""
+    return "/".join(file.parent.parts[-2:])
 
 
 def _read_jobs(folder: Path, dataset: str, arm: str, experiment: dict) -> list[dict]:
-    """The jobs (run.json with their tables) that hold the expected seeds of an arm, each seed exactly once."""
+    """The stacks that hold the expected seeds of an arm, each seed exactly once, with that arm's tables."""
     jobs, holder = [], {}
-    for path in job_files(folder, experiment, "run.json"):
+    for path in stack_files(folder, experiment, "run.json"):
         job = read_json(path)
-        if not set(job["seeds"]) & set(experiment["seeds"]):
+        if arm not in path.parts[-3].split("+") or not set(job["seeds"]) & set(experiment["seeds"]):
             continue
         for seed in job["seeds"]:
             if seed in holder:
                 raise BenchError(
-                    f"seed {seed} is there twice, in {holder[seed].name} and in {path.parent.name}",
+                    f"seed {seed} of {arm} is there twice, in {holder[seed]} and in {stack_name(path)}",
                     where=folder,
                     do="delete the folder that is not of this configuration",
                 )
-            holder[seed] = path.parent
-        if (job["dataset"], job["arm"]) != (dataset, arm):
-            raise BenchError(f"is a run of {job['dataset']}/{job['arm']}", where=path.parent, do="delete this folder")
+            holder[seed] = stack_name(path)
+        if job["dataset"] != dataset or arm not in job["arms"]:
+            found = f"{job['dataset']}/{'+'.join(job['arms'])}"
+            raise BenchError(f"is a run of {found}", where=path.parent, do="delete this folder")
         if job["updates"] != experiment["updates"]:
             raise BenchError(
                 f"short run: {job['updates']} updates, the configuration says {experiment['updates']}",
@@ -119,29 +123,31 @@ def _read_jobs(folder: Path, dataset: str, arm: str, experiment: dict) -> list[d
             job
             | {
                 "folder": path.parent,
-                "evaluations": _read_table(path.parent, "evaluations.csv", EVALUATION_COLUMNS, job, experiment),
-                "metrics": _read_table(path.parent, "metrics.csv", METRIC_COLUMNS, job, experiment),
+                "arm": arm,
+                "settings": job["arms"][arm],
+                "evaluations": _read_table(path.parent, "evaluations.csv", EVALUATION_COLUMNS, job, arm, experiment),
+                "metrics": _read_table(path.parent, "metrics.csv", METRIC_COLUMNS, job, arm, experiment),
             }
         )
     for seed in experiment["seeds"]:
         if seed not in holder:
             raise BenchError(
-                f"the run of seed {seed} is missing (finished: {sorted(holder) or 'none'})",
+                f"the run of {arm}, seed {seed} is missing (finished: {sorted(holder) or 'none'})",
                 where=folder,
                 do="run the command again: finished runs are kept and this one is trained",
             )
     return jobs
 
 
-def _read_table(folder: Path, name: str, columns: list[str], job: dict, experiment: dict) -> pd.DataFrame:
-    """One CSV of a job, reduced to the expected seeds."""
+def _read_table(folder: Path, name: str, columns: list[str], job: dict, arm: str, experiment: dict) -> pd.DataFrame:
+    """One CSV of a stack, reduced to an arm and the expected seeds."""
     path = folder / name
     if sha256(path) != job["files"].get(name):
         raise BenchError("does not have the sha256 that run.json records", where=path, do="delete this folder and train again")
     table = pd.read_csv(path)
     if list(table.columns) != columns:
         raise BenchError(f"columns are {list(table.columns)}, expected {columns}", where=path, do="train again")
-    if not ((table["dataset"] == job["dataset"]) & (table["arm"] == job["arm"])).all():
+    if not ((table["dataset"] == job["dataset"]) & table["arm"].isin(list(job["arms"]))).all():
         raise BenchError("holds rows of another dataset or arm", where=path, do="train again")
     unknown = sorted(set(table["seed"]) - set(job["seeds"]))
     if unknown:
@@ -152,16 +158,16 @@ def _read_table(folder: Path, name: str, columns: list[str], job: dict, experime
         row = bad.iloc[0]
         raise BenchError(
             f"{row.get('metric', 'return')} is not a finite number at update {row['update']}",
-            where=f"{path}, seed {row['seed']}",
+            where=f"{path}, {row['arm']}, seed {row['seed']}",
             do="look at the run's log; delete this folder and train again",
         )
     key = [column for column in columns if column != number]
     twice = table[table.duplicated(key)]
     if len(twice):
         row = twice.iloc[0]
-        where = f"{path}, seed {row['seed']}"
+        where = f"{path}, {row['arm']}, seed {row['seed']}"
         raise BenchError(f"update {row['update']} is there twice", where=where, do="train again")
-    return table[table["seed"].isin(experiment["seeds"])]
+    return table[(table["arm"] == arm) & table["seed"].isin(experiment["seeds"])]
 
 
 def _check_evaluations(table: pd.DataFrame, dataset: str, arm: str, experiment: dict) -> None:
@@ -205,14 +211,16 @@ def _check_metrics(table: pd.DataFrame, dataset: str, arm: str, experiment: dict
 
 
 def _check_one_configuration(jobs: list[dict], dataset: dict, arms: dict[str, dict]) -> None:
-    """All jobs of an experiment come from the same code, data and settings; arms differ only in what makes the arm."""
+    """All jobs of an experiment come from the same code, data and settings; arms differ only in what makes the arm.
+
+    Machines may differ, since a stack may go on on another one: run.json and the report name them.
+    """
     first = jobs[0]
     between_arms = ARM_SETTINGS.union(*(arms[job["arm"]].get("settings", {}) for job in jobs))
     for job in jobs:
         differences = {
             "code": job["stamp"]["code"] != first["stamp"]["code"],
             "dataset": job["stamp"]["datasets"].get(job["dataset"]) != dataset["sha256"],
-            "environment": any(job["stamp"].get(key) != first["stamp"].get(key) for key in ENVIRONMENT),
         }
         peer = next(other for other in jobs if other["arm"] == job["arm"])
         differences |= _settings_differences(job["settings"], peer["settings"], ignored=set())

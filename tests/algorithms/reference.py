@@ -41,59 +41,68 @@ def critic(p: dict[str, Tensor], twin: int, state: Tensor, joint_action: Tensor)
 
 
 def losses(
-    networks: dict[str, dict[str, Tensor]], batch: dict[str, Tensor], draws: dict[str, Tensor], settings: dict
+    networks: dict[str, dict[str, Tensor]],
+    batch: dict[str, Tensor],
+    draws: dict[str, Tensor],
+    settings: dict,
+    independent: bool = False,
 ) -> dict[str, Tensor]:
-    """Critic loss, policy loss and the distances [B] of one batch.
+    """Critic loss, policy loss and the distances and temporal-difference losses [B] of one batch.
 
     batch: observations [T, B, N, O], states [T, B, S], actions [T, B, N, A], rewards, terminals, ended_before [T, B].
     draws: uniform, noise_now, noise_next [(T - 1), B, n, N, A].
+    independent: a critic sees state, agent's id and the agent's own action, instead of state and joint action.
     """
     steps, sequences, agents, size = batch["actions"].shape
     online = policy(networks["policy"], batch["observations"], batch["ended_before"])
     target = policy(networks["target_policy"], batch["observations"], batch["ended_before"])
     sigma, count = settings["cql_sigma"], settings["ood_actions"]
+    frozen = {name: value.detach() for name, value in networks["critic"].items()}
+    groups = [[i] for i in range(agents)] if independent else [list(range(agents))]
 
-    td, cql = [], []
+    def q(parameters: dict[str, Tensor], twin: int, t: int, b: int, group: list[int], actions: Tensor) -> Tensor:
+        """The value of the group's actions, out of all agents' [N, A]."""
+        state = batch["states"][t, b]
+        if independent:
+            state = torch.cat([torch.eye(agents, dtype=torch.float64)[group[0]], state])
+        return critic(parameters, twin, state, actions[group].flatten())
+
+    td, cql = [[] for _ in range(sequences)], []
     for t in range(steps - 1):
         for b in range(sequences):
-            following = min(
-                critic(networks["target_critic"], twin, batch["states"][t + 1, b], target[t + 1, b].flatten())
-                for twin in range(2)
-            )
-            goal = batch["rewards"][t, b] + settings["discount"] * (1 - batch["terminals"][t, b]) * following.detach()
-            for twin in range(2):
-                value = critic(networks["critic"], twin, batch["states"][t, b], batch["actions"][t, b].flatten())
-                td.append(0.5 * (value - goal) ** 2)
-                for i in range(agents):  # the joint action's value is the same, its density is the agent's own
-                    corrected = []
-                    for k in range(count):
-                        uniform = draws["uniform"][t, b, k]
-                        corrected.append(
-                            critic(networks["critic"], twin, batch["states"][t, b], uniform.flatten()) - math.log(0.5**size)
-                        )
-                        for centre, noise in ((online[t, b], draws["noise_now"]), (online[t + 1, b], draws["noise_next"])):
-                            disturbance = sigma * noise[t, b, k]
-                            joint = (centre.detach() + disturbance).clamp(-1, 1)
-                            density = torch.distributions.Normal(0.0, sigma).log_prob(disturbance[i]).sum()
-                            corrected.append(critic(networks["critic"], twin, batch["states"][t, b], joint.flatten()) - density)
-                    cql.append(torch.logsumexp(torch.stack(corrected), 0) - value)
-    critic_loss = torch.stack(td).mean() + settings["cql_weight"] * torch.stack(cql).mean()
+            for group in groups:
+                following = min(q(networks["target_critic"], twin, t + 1, b, group, target[t + 1, b]) for twin in range(2))
+                goal = batch["rewards"][t, b] + settings["discount"] * (1 - batch["terminals"][t, b]) * following.detach()
+                for twin in range(2):
+                    value = q(networks["critic"], twin, t, b, group, batch["actions"][t, b])
+                    td[b].append(0.5 * (value - goal) ** 2)
+                    for i in group:  # the group's value is the same, its density is the agent's own
+                        corrected = []
+                        for k in range(count):
+                            uniform = draws["uniform"][t, b, k]
+                            corrected.append(q(networks["critic"], twin, t, b, group, uniform) - math.log(0.5**size))
+                            for centre, noise in ((online[t, b], draws["noise_now"]), (online[t + 1, b], draws["noise_next"])):
+                                disturbance = sigma * noise[t, b, k]
+                                joint = (centre.detach() + disturbance).clamp(-1, 1)
+                                density = torch.distributions.Normal(0.0, sigma).log_prob(disturbance[i]).sum()
+                                corrected.append(q(networks["critic"], twin, t, b, group, joint) - density)
+                        cql.append(torch.logsumexp(torch.stack(corrected), 0) - value)
+    errors = torch.stack([torch.stack(of_sequence).mean() for of_sequence in td])
+    critic_loss = errors.mean() + settings["cql_weight"] * torch.stack(cql).mean()
 
     climbed = []
     for t in range(steps):
         for b in range(sequences):
-            for i in range(agents):
-                joint = batch["actions"][t, b].clone() if settings["other_agents"] == "data" else online[t, b].detach().clone()
-                joint = torch.stack([online[t, b, j] if j == i else joint[j] for j in range(agents)])
-                values = [
-                    critic({k: v.detach() for k, v in networks["critic"].items()}, twin, batch["states"][t, b], joint.flatten())
-                    for twin in range(2)
-                ]
-                climbed.append(torch.minimum(*values))
+            for group in groups:
+                for i in group:
+                    others = batch["actions"][t, b] if settings["other_agents"] == "data" else online[t, b].detach()
+                    joint = torch.stack([online[t, b, j] if j == i else others[j] for j in range(agents)])
+                    climbed.append(torch.minimum(*(q(frozen, twin, t, b, group, joint) for twin in range(2))))
     policy_loss = -torch.stack(climbed).mean() + settings["action_penalty"] * (online**2).mean()
 
     distance = [(target[:, b] - batch["actions"][:, b]).abs().mean() for b in range(sequences)]
-    return {"critic": critic_loss, "policy": policy_loss, "distances": torch.stack(distance).detach()}
+    measures = {"distance": torch.stack(distance).detach(), "td_error": errors.detach()}
+    return {"critic": critic_loss, "policy": policy_loss} | measures
 
 
 def rmsprop(value: Tensor, gradient: Tensor, mean_square: Tensor, rate: float, settings: dict) -> tuple[Tensor, Tensor]:

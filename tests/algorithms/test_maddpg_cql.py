@@ -1,6 +1,7 @@
 """The stacked update equals the plain reference in float64; runs do not touch each other."""
 
 import dataclasses
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -12,8 +13,6 @@ from pjap_bench.errors import BenchError
 from tests.datasets import toys
 
 from . import reference
-
-RATES = {"policy": "policy_learning_rate", "critic": "critic_learning_rate"}
 
 
 @pytest.fixture(autouse=True)
@@ -28,9 +27,9 @@ def small(settings) -> dict:
     return settings | {"batch": 3, "sequence": 4, "ood_actions": 2, "critic_width": 7, "policy_width": 5}
 
 
-def learner(noise_dataset, settings) -> tuple[SequenceData, MaddpgCql]:
+def learner(noise_dataset, settings, name="maddpg_cql") -> tuple[SequenceData, MaddpgCql]:
     data = SequenceData(noise_dataset, settings)
-    return data, make("maddpg_cql", data, settings)
+    return data, make(name, data, settings)
 
 
 def double(batch: Batch) -> Batch:
@@ -46,59 +45,67 @@ def reference_batch(batch: Batch, run: int) -> dict:
     return {name: getattr(batch, name)[run] for name in names} | {"ended_before": 1 - batch.keep[run]}
 
 
-def reference_draws(seed: int, steps: int, sequences: int, settings: dict, skip: int = 0) -> dict:
+def reference_draws(seed: int, steps: int, sequences: int, settings: dict, skip: int, independent: bool) -> dict:
     """The numbers that the fast update draws for its out-of-distribution actions, `skip` updates in."""
     generator = torch.Generator().manual_seed(seed)
-    shape = ((steps - 1) * sequences, settings["ood_actions"], 2, 3)
+    groups, agents = (2, 1) if independent else (1, 2)
+    shape = ((steps - 1) * sequences * groups, settings["ood_actions"], agents, 3)
     for _ in range(skip + 1):
         uniform = torch.rand(shape, generator=generator) * 2 - 1
         noise = torch.randn(2, *shape, generator=generator)
-    by_time = (steps - 1, sequences, *shape[1:])
-    return {"uniform": uniform.view(by_time), "noise_now": noise[0].view(by_time), "noise_next": noise[1].view(by_time)}
+
+    def by_time(values):  # [T - 1, B, n, N, A]
+        return values.view(steps - 1, sequences, groups, *shape[1:]).transpose(2, 3).flatten(3, 4)
+
+    return {"uniform": by_time(uniform), "noise_now": by_time(noise[0]), "noise_next": by_time(noise[1])}
 
 
-@pytest.mark.parametrize("other_agents", ["data", "current"])
-def test_twenty_updates_equal_the_reference(noise_dataset, small, other_agents):
-    settings = small | {"other_agents": other_agents}
-    data, algorithm = learner(noise_dataset, settings)
+@pytest.mark.parametrize(
+    ("name", "other_agents"), [("maddpg_cql", "data"), ("maddpg_cql", "current"), ("independent_ddpg_cql", "data")]
+)
+def test_twenty_updates_equal_the_reference(noise_dataset, small, name, other_agents):
+    settings, independent = small | {"other_agents": other_agents}, name.startswith("independent")
+    data, algorithm = learner(noise_dataset, settings, name)
     state = algorithm.initialise(generators(11))
     # Targets of their own, so that a mix-up of online and target networks shows.
     state |= {
-        name: value + 0.05 * torch.randn(value.shape, generator=generators(1)[0])
-        for name, value in state.items()
-        if "target" in name
+        key: value + 0.05 * torch.randn(value.shape, generator=generators(1)[0])
+        for key, value in state.items()
+        if "target" in key
     }
     layouts = {"policy": algorithm.policy, "critic": algorithm.critic}
-    plain = {name: value.clone() for name, value in state.items()}
-    noise = generators(5)
+    plain = {key: value.clone() for key, value in state.items()}
+    noise, twin_noise = generators(5, 5)
     for update in range(20):
         starts = torch.tensor([[998, 1500 + update, 2 * update]])  # the first one crosses an episode's end
         batch = double(data.batch(starts))
         assert batch.terminals.sum() == 1
-        state, metrics, distances = algorithm.update(state, batch, noise)
+        gradients, _, _ = algorithm.gradients(state, batch, [twin_noise])
+        state, metrics, measures = algorithm.update(state, batch, [noise])
 
-        leaves = {name: plain[name].detach().requires_grad_() for name in layouts}
-        networks = {name: {k: v[0] for k, v in layout.unflatten(leaves[name]).items()} for name, layout in layouts.items()}
+        leaves = {key: plain[key].detach().requires_grad_() for key in layouts}
+        networks = {key: {k: v[0] for k, v in layout.unflatten(leaves[key]).items()} for key, layout in layouts.items()}
         networks |= {
-            f"target_{name}": {k: v[0] for k, v in layout.unflatten(plain[f"target_{name}"]).items()}
-            for name, layout in layouts.items()
+            f"target_{key}": {k: v[0] for k, v in layout.unflatten(plain[f"target_{key}"]).items()}
+            for key, layout in layouts.items()
         }
-        draws = reference_draws(5, settings["sequence"], 3, settings, skip=update)
-        expected = reference.losses(networks, reference_batch(batch, 0), draws, settings)
+        draws = reference_draws(5, settings["sequence"], 3, settings, update, independent)
+        expected = reference.losses(networks, reference_batch(batch, 0), draws, settings, independent)
         fast_critic_loss = metrics["td_loss"] + settings["cql_weight"] * metrics["cql_loss"]
         assert fast_critic_loss.item() == pytest.approx(expected["critic"].item(), rel=1e-12)
         assert metrics["policy_loss"].item() == pytest.approx(expected["policy"].item(), rel=1e-12, abs=1e-12)
-        assert torch.allclose(distances[0], expected["distances"], rtol=1e-12)
-        for name in layouts:
-            gradient = torch.autograd.grad(expected[name], leaves[name], retain_graph=True)[0]
-            plain[name], plain[f"{name}_mean_square"] = reference.rmsprop(
-                plain[name], gradient, plain[f"{name}_mean_square"], settings[RATES[name]], settings
+        for measure, value in measures.items():
+            assert torch.allclose(value[0], expected[measure], rtol=1e-12), measure
+        for key in layouts:
+            gradient = torch.autograd.grad(expected[key], leaves[key], retain_graph=True)[0]
+            assert (gradients[key] - gradient).abs().max() < 1e-9 * max(1.0, gradient.abs().max()), key
+            plain[key], plain[f"{key}_mean_square"] = reference.rmsprop(
+                plain[key], gradient, plain[f"{key}_mean_square"], settings[f"{key}_learning_rate"], settings
             )
-            plain[f"target_{name}"] = (1 - settings["target_rate"]) * plain[f"target_{name}"] + settings["target_rate"] * plain[
-                name
-            ]
-    for name, value in plain.items():
-        assert torch.allclose(state[name], value, rtol=1e-8, atol=1e-8), name
+            rate = settings["target_rate"]
+            plain[f"target_{key}"] = (1 - rate) * plain[f"target_{key}"] + rate * plain[key]
+    for key, value in plain.items():
+        assert torch.allclose(state[key], value, rtol=1e-8, atol=1e-8), key
 
 
 def test_stacked_runs_equal_single_ones(noise_dataset, small):
@@ -174,9 +181,11 @@ def test_contract(noise_dataset, small, name):
     assert state["policy"].shape == (2, algorithm.policy.size)
     batch = data.batch(torch.tensor([[0, 998], [7, 1500]]))
     before = {key: value.clone() for key, value in state.items()}
-    new, metrics, distances = algorithm.update(state, batch, generators(3, 4))
-    assert distances.shape == (2, 2)
-    assert torch.allclose(distances, algorithm.distances(state, batch), atol=1e-6)  # of the policy before the update
+    new, metrics, measures = algorithm.update(state, batch, generators(3, 4))
+    assert set(measures) == set(algorithm.measures) and "distance" in measures
+    assert all(value.shape == (2, 2) for value in measures.values())
+    assert torch.allclose(measures["distance"], algorithm.distances(state, batch), atol=1e-6)  # of the policy before the update
+    assert set(metrics) == set(algorithm.metrics)
     assert all(value.shape == (2,) for value in metrics.values())
     assert all(torch.equal(state[key], value) for key, value in before.items())  # the old state is left alone
     assert set(new) == set(state)
@@ -190,9 +199,30 @@ def test_any_number_of_agents_and_episodes_that_end_early(name, environment, sma
     data = SequenceData(toys.make(environment), small | {"sequence": 2})
     algorithm = make(name, data, small | {"sequence": 2})
     state = algorithm.initialise(generators(1))
-    new, metrics, distances = algorithm.update(state, data.batch(torch.arange(data.starts)[None]), generators(3))
-    assert distances.shape == (1, data.starts)
+    new, metrics, measures = algorithm.update(state, data.batch(torch.arange(data.starts)[None]), generators(3))
+    assert all(value.shape == (1, data.starts) for value in measures.values())
     assert all(torch.isfinite(value).all() for value in metrics.values())
+    assert not torch.equal(new["policy"], state["policy"])
+
+
+@pytest.mark.parametrize(("agents", "action"), [(1, 3), (100, 2), (2, 1)])
+@pytest.mark.parametrize("name", ALGORITHMS)
+def test_one_agent_a_hundred_agents_one_action_number(name, agents, action, small):
+    torch.set_default_dtype(torch.float32)
+    runs, steps, sequences, observation, state_size = 2, 3, 2, 4, 5
+    random = torch.Generator().manual_seed(0)
+
+    def normal(*shape):
+        return torch.randn(runs, steps, sequences, *shape, generator=random)
+
+    actions = normal(agents, action).tanh()
+    flags = [torch.zeros(runs, steps, sequences), *(torch.ones(runs, steps, sequences) for _ in range(2))]
+    batch = Batch(normal(agents, observation), normal(state_size), actions, normal(), *flags)
+    sizes = {"agents": agents, "observation_size": observation, "action_size": action, "state_size": state_size}
+    algorithm = make(name, SimpleNamespace(**sizes), small)
+    state = algorithm.initialise(generators(1, 2))
+    new, metrics, measures = algorithm.update(state, batch, generators(3, 4))
+    assert all(torch.isfinite(value).all() for value in (*new.values(), *metrics.values(), *measures.values()))
     assert not torch.equal(new["policy"], state["policy"])
 
 
@@ -206,8 +236,8 @@ def test_behaviour_cloning_learns_a_constant(noise_dataset, small):
     random = torch.Generator().manual_seed(0)
     for _ in range(150):
         batch = data.batch(torch.randint(data.starts, (1, 8), generator=random))
-        state, metrics, distances = algorithm.update(state, batch, [])
-    assert distances.mean() < 0.1
+        state, metrics, measures = algorithm.update(state, batch, [])
+    assert measures["distance"].mean() < 0.1
     assert metrics["policy_loss"] < 0.02
 
 

@@ -2,131 +2,217 @@
 
 import numpy as np
 import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as strategy
 from scipy import stats
 
 from pjap_bench import samplers
 from pjap_bench.errors import BenchError
 
 STARTS = 3000  # not a multiple of the block
+CPU = torch.device("cpu")
 
 
-def make(name, settings, **changes):
-    return samplers.make(name, STARTS, settings | changes)
+def make(name, settings, runs=1, **changes):
+    return samplers.make(name, runs, STARTS, settings | changes, CPU)
+
+
+def draw_from(*seeds):
+    generators = [torch.Generator().manual_seed(seed) for seed in seeds]
+    return lambda size: torch.stack([torch.rand(size, dtype=torch.float64, generator=each) for each in generators])
+
+
+def refresh_all(sampler, distances, update=1):
+    sampler.refresh(torch.arange(STARTS)[None], torch.as_tensor(distances, dtype=torch.float64)[None], torch.tensor(update))
+
+
+def priorities(sampler):
+    return sampler.state()["priorities"][0, :STARTS]
+
+
+def drawn_often(sampler, size, times, seed):
+    draw = draw_from(seed)
+    return torch.cat([sampler.sample(size, draw)[0] for _ in range(times)]).numpy()
 
 
 @pytest.mark.parametrize("name", samplers.SAMPLERS)
 def test_contract(name, settings):
-    sampler, random = make(name, settings), np.random.default_rng(0)
+    sampler, draw = make(name, settings, runs=2), draw_from(0, 1)
+    assert sampler.measure in (None, "distance", "td_error")
+    assert all(value.shape[0] == 2 for value in sampler.state().values())
     for update in range(1, 20):
-        sampled = sampler.sample(16, random)
-        assert sampled.shape == (16,)
-        assert sampled.dtype == np.int64
+        sampled = sampler.sample(16, draw)
+        assert sampled.shape == (2, 16)
+        assert sampled.dtype == torch.int64
         assert (sampled >= 0).all() and (sampled < STARTS).all()
-        wanted = sampler.to_refresh(sampled, random)
+        wanted = sampler.to_refresh(sampled, draw)
+        assert (wanted is None) == (sampler.measure is None)
         if wanted is not None:
-            sampler.refresh(wanted, random.random(len(wanted)), update)
-        assert 0 < sampler.effective_sample_size() <= 1 + 1e-12
+            sampler.refresh(wanted, draw(wanted.shape[1]), torch.tensor(update))
+        size = sampler.effective_sample_size()
+        assert size.shape == (2,)
+        assert ((size > 0) & (size <= 1 + 1e-12)).all()
+
+
+@pytest.mark.parametrize("name", samplers.SAMPLERS)
+def test_runs_side_by_side_are_runs_alone(name, settings):
+    together, alone = make(name, settings, runs=2), [make(name, settings) for _ in range(2)]
+    draw, draws = draw_from(3, 4), [draw_from(3), draw_from(4)]
+    for update in range(1, 30):
+        sampled = together.sample(8, draw)
+        single = [sampler.sample(8, own) for sampler, own in zip(alone, draws, strict=True)]
+        assert torch.equal(sampled, torch.cat(single))
+        measures = torch.rand(2, 8, generator=torch.Generator().manual_seed(update))
+        together.refresh(sampled, measures, torch.tensor(update))
+        for run, sampler in enumerate(alone):
+            sampler.refresh(single[run], measures[run : run + 1], torch.tensor(update))
 
 
 @pytest.mark.parametrize("name", samplers.SAMPLERS)
 def test_state_restores_the_future(name, settings):
     first, second = make(name, settings), make(name, settings)
-    random = np.random.default_rng(1)
-    indices = random.permutation(STARTS)[:500]
-    first.refresh(indices, random.random(500), 10)
-    second.load({key: value.copy() for key, value in first.state().items()})
-    draws = [sampler.sample(64, np.random.default_rng(2)) for sampler in (first, second)]
-    assert np.array_equal(*draws)
+    random = torch.Generator().manual_seed(1)
+    indices = torch.randperm(STARTS, generator=random)[:500]
+    first.refresh(indices[None], torch.rand(1, 500, generator=random), torch.tensor(10))
+    for key, value in second.state().items():
+        value.copy_(first.state()[key])
+    assert torch.equal(*(sampler.sample(64, draw_from(2)) for sampler in (first, second)))
 
 
 @pytest.mark.parametrize("name", samplers.SAMPLERS)
 def test_uniform_before_any_refresh(name, settings):
-    sampler, random = make(name, settings), np.random.default_rng(3)
-    counts = np.bincount(np.concatenate([sampler.sample(30, random) for _ in range(2000)]), minlength=STARTS)
+    counts = np.bincount(drawn_often(make(name, settings), 30, 2000, 3), minlength=STARTS)
     assert stats.chisquare(counts).pvalue > 1e-3
 
 
+@pytest.mark.parametrize("name", [name for name in samplers.SAMPLERS if name != "uniform"])
+def test_numbers_that_are_not_finite_change_nothing_of_their_run(name, settings):
+    sampler = make(name, settings, runs=2)
+    before = {key: value.clone() for key, value in sampler.state().items()}
+    measures = torch.tensor([[0.5, float("nan"), 0.1], [0.5, 0.2, 0.1]])
+    sampler.refresh(torch.tensor([[1, 2, 3]] * 2), measures, torch.tensor(1))
+    for key, value in sampler.state().items():
+        assert torch.equal(value[0], before[key][0])
+        assert not torch.equal(value[1], before[key][1])
+
+
 def test_frequencies_follow_the_stored_priorities(settings):
-    sampler, random = make("pjap", settings, steepness=3.0), np.random.default_rng(4)
-    sampler.refresh(np.arange(STARTS), random.uniform(0, 0.6, STARTS), 1)
-    counts = np.bincount(np.concatenate([sampler.sample(50, random) for _ in range(4000)]), minlength=STARTS)
-    expected = sampler.priorities / sampler.priorities.sum() * counts.sum()
-    assert stats.chisquare(counts, expected).pvalue > 1e-3
+    sampler = make("pjap", settings, steepness=3.0)
+    refresh_all(sampler, np.random.default_rng(4).uniform(0, 0.6, STARTS))
+    counts = np.bincount(drawn_often(sampler, 50, 4000, 4), minlength=STARTS)
+    expected = priorities(sampler).double().numpy()
+    assert stats.chisquare(counts, expected / expected.sum() * counts.sum()).pvalue > 1e-3
+
+
+@given(
+    starts=strategy.integers(1, 5000),
+    seed=strategy.integers(0, 2**32 - 1),
+    zeros=strategy.floats(0, 1),
+    size=strategy.integers(1, 70),
+)
+def test_a_draw_always_has_a_positive_priority(starts, seed, zeros, size):
+    """Whatever the priorities, even if nearly all underflow to zero."""
+    random = np.random.default_rng(seed)
+    kept = random.integers(starts)
+    values = np.where(random.random(starts) < zeros, 0.0, 10.0 ** random.uniform(-30, 4, starts))
+    values[kept] = 1.0
+    table = samplers.priorities.Priorities(1, starts, CPU)
+    table.set(torch.arange(starts)[None], torch.as_tensor(values)[None])
+    edge = torch.tensor([[0.0, 1.0 - 2.0**-53]])
+    for uniforms in (torch.as_tensor(random.random((1, size))), edge[:, :1], edge[:, 1:]):
+        drawn = table.sample(uniforms)
+        assert ((drawn >= 0) & (drawn < starts)).all()
+        assert (table.values.gather(1, drawn) > 0).all()
 
 
 def test_priority_is_equation_6(settings):
     sampler = make("pjap", settings, steepness=4.0, epsilon=1e-3, on_ramp=0)
     distances = np.array([0.0, 0.1, 0.5, 3.0])
-    sampler.refresh(np.arange(4), distances, 1)
+    sampler.refresh(torch.arange(4)[None], torch.as_tensor(distances)[None], torch.tensor(1))
     expected = np.maximum(np.exp(-16.0 * distances**2), 1e-3) ** 0.99
-    assert sampler.priorities[:4] == pytest.approx(expected, rel=1e-12)
-    assert (sampler.priorities[4:] == 1.0).all()
+    assert priorities(sampler)[:4].numpy() == pytest.approx(expected, rel=1e-6)
+    assert (priorities(sampler)[4:] == 1.0).all()
+
+
+def test_td_priority_is_clipped_and_raised(settings):
+    sampler = make("td_error", settings, td_floor=1e-3, td_ceiling=1e4, td_exponent=0.6)
+    errors = torch.tensor([[0.0, 0.5, 1e9]])
+    sampler.refresh(torch.arange(3)[None], errors, torch.tensor(1))
+    assert priorities(sampler)[:3].numpy() == pytest.approx([1e-3**0.6, 0.5**0.6, 1e4**0.6], rel=1e-6)
 
 
 def test_on_ramp_steepens_linearly(settings):
     sampler = make("pjap", settings, steepness=4.0, epsilon=1e-9, on_ramp=100)
     for update, share in ((25, 0.25), (100, 1.0), (1000, 1.0)):
-        sampler.refresh(np.array([7]), np.array([0.3]), update)
-        assert sampler.priorities[7] == pytest.approx(np.exp(-((4 * share * 0.3) ** 2)) ** 0.99)
+        sampler.refresh(torch.tensor([[7]]), torch.tensor([[0.3]]), torch.tensor(update))
+        assert priorities(sampler)[7].item() == pytest.approx(np.exp(-((4 * share * 0.3) ** 2)) ** 0.99, rel=1e-5)
 
 
 def test_zero_steepness_is_uniform(settings):
     sampler = make("pjap", settings, steepness=0.0)
-    sampler.refresh(np.arange(STARTS), np.linspace(0, 1, STARTS), 1)
-    assert (sampler.priorities == 1.0).all()
-    assert sampler.effective_sample_size() == pytest.approx(1.0)
+    refresh_all(sampler, np.linspace(0, 1, STARTS))
+    assert (priorities(sampler) == 1.0).all()
+    assert sampler.effective_sample_size().item() == pytest.approx(1.0)
 
 
 def test_what_has_no_weight_is_never_drawn(settings):
-    sampler, random = make("pjap", settings, steepness=50.0, epsilon=1e-300), np.random.default_rng(5)
+    sampler = make("pjap", settings, steepness=50.0, epsilon=1e-300)
     near = np.array([0, 1023, 1024, STARTS - 1])  # edges of blocks
     distances = np.full(STARTS, 2.0)
     distances[near] = 0.0
-    sampler.refresh(np.arange(STARTS), distances, 1)
-    drawn = np.concatenate([sampler.sample(64, random) for _ in range(200)])
-    assert set(drawn) == set(near)
-    assert sampler.effective_sample_size() == pytest.approx(len(near) / STARTS)
+    refresh_all(sampler, distances)
+    assert set(drawn_often(sampler, 64, 200, 5)) == set(near)
+    assert sampler.effective_sample_size().item() == pytest.approx(len(near) / STARTS)
 
 
-def test_all_priorities_at_epsilon_is_uniform_again(settings):
-    sampler = make("pjap", settings, steepness=50.0, epsilon=1e-6)
-    sampler.refresh(np.arange(STARTS), np.full(STARTS, 2.0), 1)
-    assert sampler.effective_sample_size() == pytest.approx(1.0)
-    assert (sampler.sample(64, np.random.default_rng(0)) < STARTS).all()
+@pytest.mark.parametrize("epsilon", [1e-6, 1e-30])  # the second is the least that a configuration may say
+def test_all_priorities_at_epsilon_is_uniform_again(settings, epsilon):
+    sampler = make("pjap", settings, steepness=50.0, epsilon=epsilon)
+    refresh_all(sampler, np.full(STARTS, 2.0))
+    assert (priorities(sampler) > 0).all()
+    assert sampler.effective_sample_size().item() == pytest.approx(1.0)
+    counts = np.bincount(drawn_often(sampler, 30, 2000, 3), minlength=STARTS)
+    assert stats.chisquare(counts).pvalue > 1e-3
 
 
 def test_stratified_draws_cover_every_stratum(settings):
-    sampler = make("pjap", settings)
-    drawn = np.sort(sampler.sample(30, np.random.default_rng(6)))
-    assert np.array_equal(drawn // (STARTS // 30), np.arange(30))
+    drawn = make("pjap", settings).sample(30, draw_from(6))[0].sort().values
+    assert torch.equal(drawn // (STARTS // 30), torch.arange(30))
 
 
 @pytest.mark.parametrize(("rule", "size"), [("sampled", 8), ("proportional", 1024), ("uniform", 1024)])
 def test_refresh_rules(settings, rule, size):
-    sampler, random = (
-        make("pjap", settings, refresh=rule, refresh_sequences=1024, steepness=50.0, epsilon=1e-6),
-        np.random.default_rng(7),
-    )
-    sampler.refresh(np.arange(STARTS // 2), np.full(STARTS // 2, 2.0), 1)  # the first half is far away
-    sampled = np.arange(8)
-    wanted = sampler.to_refresh(sampled, random)
-    assert len(wanted) == size
+    sampler, draw = make("pjap", settings, refresh=rule, refresh_sequences=1024, steepness=50.0, epsilon=1e-6), draw_from(7)
+    half = torch.arange(STARTS // 2)[None]
+    sampler.refresh(half, torch.full(half.shape, 2.0), torch.tensor(1))  # the first half is far away
+    sampled = torch.arange(8)[None]
+    wanted = sampler.to_refresh(sampled, draw)
+    assert wanted.shape == (1, size)
+    late = (wanted >= STARTS // 2).double().mean()
     if rule == "sampled":
         assert wanted is sampled
     elif rule == "proportional":
-        assert (wanted >= STARTS // 2).mean() > 0.99
+        assert late > 0.99
     else:
-        assert 0.4 < (wanted >= STARTS // 2).mean() < 0.6
+        assert 0.4 < late < 0.6
+
+
+def test_a_sequence_that_is_there_twice_takes_its_first_value(settings):
+    sampler = make("pjap", settings, steepness=1.0, epsilon=1e-9)
+    sampler.refresh(torch.tensor([[5, 9, 5]]), torch.tensor([[1.0, 0.5, 0.25]]), torch.tensor(1))
+    assert priorities(sampler)[[5, 9]].numpy() == pytest.approx(np.exp([-1.0, -0.25]) ** 0.99, rel=1e-6)
 
 
 def test_block_sums_do_not_drift(settings):
-    sampler, random = make("pjap", settings), np.random.default_rng(8)
+    sampler, draw = make("pjap", settings), draw_from(8)
     for update in range(1, 2000):
-        indices = sampler.sample(32, random)
-        sampler.refresh(indices, random.random(32), update)
-    assert np.array_equal(sampler._block_sums, sampler._priorities.sum(axis=1))
+        indices = sampler.sample(32, draw)
+        sampler.refresh(indices, draw(32), torch.tensor(update))
+    state = sampler.state()
+    assert torch.equal(state["block_sums"], state["priorities"].view(1, -1, 1024).sum(dim=2, dtype=torch.float64))
 
 
 def test_unknown_sampler(settings):
     with pytest.raises(BenchError, match=r"unknown sampler 'best'.*uniform, pjap"):
-        samplers.make("best", 10, settings)
+        make("best", settings)

@@ -101,7 +101,7 @@ def fabricate(results: Path) -> Path:
 
 
 def write_job(results: Path, dataset: str, arm: str, seeds: list[int], updates: int) -> Path:
-    """One job of an arm: evaluations at five updates and at the end, metrics at twenty."""
+    """A stack of one arm: evaluations at five updates and at the end, metrics at twenty."""
     folder = results / "runs" / dataset / arm / f"seeds-{seeds[0]}-{seeds[-1]}"
     folder.mkdir(parents=True, exist_ok=True)
     evaluations, metrics = [], []
@@ -132,15 +132,14 @@ def write_job(results: Path, dataset: str, arm: str, seeds: list[int], updates: 
     run = {
         "stamp": STAMP,
         "dataset": dataset,
-        "arm": arm,
-        "algorithm": chosen["algorithm"],
-        "sampler": chosen["sampler"],
+        "arms": {arm: {"batch": 16, "algorithm": chosen["algorithm"], "sampler": chosen["sampler"], "updates": updates}},
         "seeds": seeds,
         "updates": updates,
-        "settings": {"batch": 16, "algorithm": chosen["algorithm"], "sampler": chosen["sampler"], "updates": updates},
+        "environments": [{"from": 0, "environment": {"processor": "none", "device": "cpu"}}],
     }
     write_json(folder / "run.json", run)
-    write_json(folder / "timing.json", {"seconds": 12.5, "updates_per_second": 80.0, "peak_memory_bytes": 2**29})
+    timing = {"seconds": 12.5, "updates_per_second": 80.0, "runs": len(seeds), "peak_memory_bytes": 2**29}
+    write_json(folder / "timing.json", timing)
     seal(folder)
     return folder
 

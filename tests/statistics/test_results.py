@@ -1,4 +1,5 @@
 import json
+import shutil
 
 import pytest
 
@@ -27,7 +28,7 @@ def test_seeds_may_be_spread_over_jobs_and_other_seeds_are_left_out(results, set
 
 def test_missing_run(results, settings):
     settings["experiments"]["good"]["seeds"].append(5)
-    with pytest.raises(BenchError, match=r"good/maddpg_cql: the run of seed 5 is missing"):
+    with pytest.raises(BenchError, match=r"runs/good: the run of maddpg_cql, seed 5 is missing"):
         read_runs(results, settings)
 
 
@@ -84,7 +85,9 @@ def test_all_seeds_stopped_logging_early(results, settings):
 
 def test_duplicate_seed(results, settings):
     write_job(results, "good", "maddpg_cql", [1], 1000)
-    with pytest.raises(BenchError, match="seed 1 is there twice, in seeds-0-4 and in seeds-1-1"):
+    with pytest.raises(
+        BenchError, match="seed 1 of maddpg_cql is there twice, in maddpg_cql/seeds-0-4 and in maddpg_cql/seeds-1-1"
+    ):
         read_runs(results, settings)
 
 
@@ -93,7 +96,7 @@ def test_duplicate_rows(results, settings):
     rows = (folder / "metrics.csv").read_text()
     (folder / "metrics.csv").write_text(rows + rows.splitlines()[1] + "\n")
     seal(folder)
-    with pytest.raises(BenchError, match=r"metrics.csv, seed 0: update 50 is there twice"):
+    with pytest.raises(BenchError, match=r"metrics.csv, maddpg_cql, seed 0: update 50 is there twice"):
         read_runs(results, settings)
 
 
@@ -117,7 +120,7 @@ def test_changed_file(results, settings):
 
 
 def test_run_of_another_arm(results, settings):
-    seal(results / CONTROL / "seeds-0-4", arm="behaviour_cloning")
+    seal(results / CONTROL / "seeds-0-4", arms={"behaviour_cloning": {}})
     with pytest.raises(BenchError, match="is a run of good/behaviour_cloning"):
         read_runs(results, settings)
 
@@ -126,7 +129,7 @@ def test_run_of_another_arm(results, settings):
 @pytest.mark.parametrize(
     ("key", "change", "message"),
     [
-        ("settings", {"batch": 99}, "setting batch"),
+        ("arms", {"batch": 99}, "setting batch"),
         ("stamp", {"code": "ffffffffffff"}, "code"),
         ("stamp", {"datasets": {"good": "c" * 64}}, "dataset"),
     ],
@@ -134,7 +137,8 @@ def test_run_of_another_arm(results, settings):
 def test_mixed_configurations(results, settings, arm, key, change, message):
     folder = results / "runs" / "good" / arm / "seeds-0-4"
     run = json.loads((folder / "run.json").read_text())
-    seal(folder, **{key: run[key] | change})
+    changed = {arm: run["arms"][arm] | change} if key == "arms" else run[key] | change
+    seal(folder, **{key: changed})
     with pytest.raises(BenchError, match=f"mixed configurations: {message}"):
         read_runs(results, settings)
 
@@ -142,9 +146,42 @@ def test_mixed_configurations(results, settings, arm, key, change, message):
 def test_an_arms_own_settings_are_no_mixture(results, settings):
     folder = results / "runs" / "good" / "behaviour_cloning" / "seeds-0-4"
     run = json.loads((folder / "run.json").read_text())
-    seal(folder, settings=run["settings"] | {"batch": 99})
+    seal(folder, arms={"behaviour_cloning": run["arms"]["behaviour_cloning"] | {"batch": 99}})
     settings["arms"]["behaviour_cloning"]["settings"] = {"batch": 99}
     read_runs(results, settings)
+
+
+def test_arms_that_trained_side_by_side(results, settings):
+    """Two arms in one stack's folder are read as the same two in folders of their own."""
+    apart = read_runs(results, settings)
+    merge_stacks(results / "runs" / "good", "maddpg_cql", "maddpg_cql_pjap")
+    together = read_runs(results, settings)
+    keys = ["dataset", "arm", "seed", "update", "kind", "episode"]
+    assert together.evaluations.sort_values(keys).equals(apart.evaluations.sort_values(keys))
+    assert [job["arm"] for job in together.jobs] == [job["arm"] for job in apart.jobs]
+
+
+def test_another_machine_is_no_mixture(results, settings):
+    folder = results / "runs" / "good" / "behaviour_cloning" / "seeds-0-4"
+    run = json.loads((folder / "run.json").read_text())
+    seal(folder, stamp=run["stamp"] | {"processor": "another"})
+    read_runs(results, settings)
+
+
+def merge_stacks(folder, *arms):
+    """Makes one stack of the stacks of several arms, all with the same seeds."""
+    (seeds,) = {path.name for arm in arms for path in (folder / arm).iterdir()}
+    merged = folder / "+".join(arms) / seeds
+    merged.mkdir(parents=True)
+    for name in ("evaluations.csv", "metrics.csv"):
+        header, *_ = (folder / arms[0] / seeds / name).read_text().splitlines()
+        rows = [row for arm in arms for row in (folder / arm / seeds / name).read_text().splitlines()[1:]]
+        (merged / name).write_text("\n".join([header, *rows]) + "\n")
+    runs = [json.loads((folder / arm / seeds / "run.json").read_text()) for arm in arms]
+    write_json(merged / "run.json", runs[0] | {"arms": {arm: run["arms"][arm] for arm, run in zip(arms, runs, strict=True)}})
+    seal(merged)
+    for arm in arms:
+        shutil.rmtree(folder / arm)
 
 
 def test_reference_returns_out_of_order(results, settings):

@@ -1,4 +1,4 @@
-"""A training job: its tables, its resumption, and what it refuses."""
+"""A stack of runs: its tables, its resumption, and what it refuses."""
 
 import dataclasses
 import json
@@ -10,95 +10,182 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
+from safetensors import safe_open
 
-from pjap_bench import config, training
+from pjap_bench import config, evaluation, files, training
 from pjap_bench.algorithms import ALGORITHMS
-from pjap_bench.errors import BenchError
+from pjap_bench.datasets import hdf5
+from pjap_bench.datasets.sequences import SequenceData
+from pjap_bench.errors import BenchError, TimeIsUp
 from pjap_bench.samplers import SAMPLERS
+from pjap_bench.training import stack as stacks
+from pjap_bench.training.graph import captured
+from pjap_bench.training.stack import Stack
 
-JOB = {"checkpoint_every": 20, "threads": 1}
+JOB = {"checkpoint_every": 20, "threads": 1, "device": "cpu", "evaluators": 0, "stop_after": 0}
 STAMP = {"code": "0", "datasets": {"noise": "0"}, "python": "3", "packages": {}, "processor": "none", "image": "none"}
+TABLES = ("metrics.csv", "evaluations.csv")
+BYTES = (*TABLES, "policies.safetensors", "run.json")
+CPU = torch.device("cpu")
 
 
 @pytest.fixture
 def fast(settings, monkeypatch) -> dict:
-    """Smoke settings with episodes of no physics: what is tested here is the job, not the environment."""
+    """Smoke settings with episodes of no physics: what is tested here is the stack, not the environment."""
 
     def returns(environment, layout, policy, normaliser, seeds):
         return np.array([[float(policy[run, 0]) + seed % 7 for seed in row] for run, row in enumerate(seeds)])
 
-    monkeypatch.setattr(training, "evaluate", returns)
+    monkeypatch.setattr(evaluation, "evaluate", returns)
     return settings | {"updates": 40}
 
 
-def run(path, folder, settings, seeds=(0,), job=JOB):
-    training.train(path, "maddpg_cql_pjap", list(seeds), settings, job, STAMP, folder / "out", folder / "checkpoints")
+def run(path, folder, settings, seeds=(0,), arms=("pjap",), stamp=STAMP, **job):
+    """Trains a stack whose arms are named by their samplers."""
+    of_arms = {arm: settings | {"sampler": arm} for arm in arms}
+    training.train(path, of_arms, list(seeds), JOB | job, stamp, folder / "out", folder / "checkpoints")
     return folder / "out"
 
 
+def fits(algorithm, sampler):
+    return SAMPLERS[sampler].measure in (None, *ALGORITHMS[algorithm].measures)
+
+
 @pytest.mark.parametrize("algorithm", ALGORITHMS)
-@pytest.mark.parametrize("sampler", SAMPLERS)
-def test_every_pair_trains_and_writes_tidy_tables(noise_file, tmp_path, fast, algorithm, sampler):
-    out = run(noise_file, tmp_path, fast | {"algorithm": algorithm, "sampler": sampler}, seeds=(0, 1))
-    metrics, evaluations = pd.read_csv(out / "metrics.csv"), pd.read_csv(out / "evaluations.csv")
+def test_every_algorithm_trains_with_every_sampler_and_writes_tidy_tables(noise_file, tmp_path, fast, algorithm):
+    arms = [name for name in SAMPLERS if fits(algorithm, name)]
+    out = run(noise_file, tmp_path, fast | {"algorithm": algorithm}, seeds=(0, 1), arms=arms)
+    metrics, evaluations = (pd.read_csv(out / name) for name in TABLES)
     assert list(metrics.columns) == ["dataset", "arm", "seed", "update", "metric", "value"]
     assert list(evaluations.columns) == ["dataset", "arm", "seed", "update", "kind", "episode", "return"]
-    wide = metrics.pivot(index=["seed", "update"], columns="metric", values="value")
-    assert list(wide.loc[0].index) == [10, 20, 30, 40]
-    assert {"policy_loss", "distance_sampled", "distance_uniform", "effective_sample_size", "share:first", "share:second"} <= set(
-        wide
-    )
-    assert wide[["share:first", "share:second"]].sum(axis=1).to_numpy() == pytest.approx(1.0)
+    wide = metrics.pivot(index=["arm", "seed", "update"], columns="metric", values="value")
+    expected = {"policy_loss", "distance_sampled", "distance_uniform", "effective_sample_size", "share:first", "share:second"}
+    for arm in arms:
+        assert list(wide.loc[arm, 0].index) == [10, 20, 30, 40]
+        assert expected <= set(wide)
+        assert wide.loc[arm][["share:first", "share:second"]].sum(axis=1).to_numpy() == pytest.approx(1.0)
     final = evaluations[evaluations["kind"] == "final"]
     assert (final["update"] == 40).all()
-    assert final.groupby("seed").size().tolist() == [fast["evaluation"]["final_episodes"]] * 2
+    assert (final.groupby(["arm", "seed"]).size() == fast["evaluation"]["final_episodes"]).all()
     assert sorted(evaluations.loc[evaluations["kind"] == "training", "update"].unique()) == [0, 30]
     described = json.loads((out / "run.json").read_text())
-    assert described["settings"]["sampler"] == sampler
+    assert {arm: own["sampler"] for arm, own in described["arms"].items()} == {arm: arm for arm in arms}
+    with safe_open(out / "policies.safetensors", framework="np") as file:
+        assert file.get_tensor("out_w").shape[0] == 2 * len(arms)
     assert not list((tmp_path / "checkpoints").glob("*"))
 
 
-@pytest.mark.parametrize("sampler", SAMPLERS)
-def test_a_killed_job_ends_with_the_same_bytes(noise_file, tmp_path, fast, monkeypatch, sampler):
-    settings = fast | {"sampler": sampler}
-    whole = run(noise_file, tmp_path / "whole", settings, seeds=(0, 1))
-    killed = tmp_path / "killed"
-    step, steps = training._Job._step, []
+def test_a_sampler_that_needs_what_the_algorithm_does_not_measure(noise_file, tmp_path, fast):
+    with pytest.raises(BenchError, match="'td_error' needs a td_error of every sequence, which behaviour_cloning"):
+        run(noise_file, tmp_path, fast | {"algorithm": "behaviour_cloning"}, arms=("td_error",))
 
-    def dying_step(job, update, seen):
-        steps.append(update)
-        if len(steps) == 33:
+
+def die_in_update(monkeypatch, count):
+    """Makes the update number `count` of this process die."""
+    update, made = Stack._update, []
+
+    def dying(stack):
+        made.append(1)
+        if len(made) == count:
             raise KeyboardInterrupt
-        return step(job, update, seen)
+        return update(stack)
 
+    monkeypatch.setattr(Stack, "_update", dying)
+
+
+@pytest.mark.parametrize("refresh", ["sampled", "proportional", "uniform"])
+def test_a_killed_stack_ends_with_the_same_bytes(noise_file, tmp_path, fast, monkeypatch, refresh):
+    settings = fast | {"refresh": refresh, "refresh_sequences": 8}
+    whole = run(noise_file, tmp_path / "whole", settings, seeds=(0, 1), arms=SAMPLERS)
+    killed = tmp_path / "killed"
     with monkeypatch.context() as patch:
-        patch.setattr(training._Job, "_step", dying_step)
+        die_in_update(patch, 33)
         with pytest.raises(KeyboardInterrupt):
-            run(noise_file, killed, settings, seeds=(0, 1))
+            run(noise_file, killed, settings, seeds=(0, 1), arms=SAMPLERS)
     assert not (killed / "out").exists()
     assert len(list((killed / "checkpoints").iterdir())) == 1
-    resumed = run(noise_file, killed, settings, seeds=(0, 1))
-    for name in ("metrics.csv", "evaluations.csv", "policy.safetensors", "run.json"):
+    resumed = run(noise_file, killed, settings, seeds=(0, 1), arms=SAMPLERS)
+    for name in BYTES:
         assert (resumed / name).read_bytes() == (whole / name).read_bytes(), name
 
 
-def test_a_run_does_not_depend_on_its_neighbours(noise_file, tmp_path, fast):
-    together = pd.read_csv(run(noise_file, tmp_path / "both", fast, seeds=(0, 1)) / "metrics.csv")
-    alone = pd.read_csv(run(noise_file, tmp_path / "one", fast, seeds=(1,)) / "metrics.csv")
-    expected = together[together["seed"] == 1].reset_index(drop=True)
-    assert alone["value"].to_numpy() == pytest.approx(expected["value"].to_numpy(), rel=1e-4, abs=1e-5)
-    assert not np.allclose(together.loc[together["seed"] == 0, "value"].to_numpy(), expected["value"].to_numpy())
+def test_a_time_budget_stops_at_a_checkpoint_and_ends_with_the_same_bytes(noise_file, tmp_path, fast):
+    whole = run(noise_file, tmp_path / "whole", fast)
+    for update in (10, 20, 30):
+        with pytest.raises(TimeIsUp, match=f"stopped in time at update {update} of 40"):
+            run(noise_file, tmp_path / "cut", fast, stop_after=1e-9)
+    resumed = run(noise_file, tmp_path / "cut", fast, stop_after=1e-9)
+    for name in BYTES:
+        assert (resumed / name).read_bytes() == (whole / name).read_bytes(), name
+
+
+def test_another_machine_goes_on_and_is_named(noise_file, tmp_path, fast):
+    with pytest.raises(TimeIsUp):
+        run(noise_file, tmp_path, fast, stop_after=1e-9)
+    out = run(noise_file, tmp_path, fast, stamp=STAMP | {"processor": "another"})
+    environments = json.loads((out / "run.json").read_text())["environments"]
+    assert [(each["from"], each["environment"]["processor"]) for each in environments] == [(0, "none"), (10, "another")]
+
+
+@pytest.mark.parametrize("arms", [("uniform", "pjap", "td_error")])
+def test_a_run_does_not_depend_on_its_neighbours(noise_file, tmp_path, fast, arms):
+    def values(out, arm, seed):
+        table = pd.read_csv(out / "metrics.csv")
+        return table.loc[(table["arm"] == arm) & (table["seed"] == seed), "value"].to_numpy()
+
+    together = run(noise_file, tmp_path / "all", fast, seeds=(0, 1), arms=arms)
+    for arm in arms:
+        alone = run(noise_file, tmp_path / arm, fast, seeds=(1,), arms=(arm,))
+        # alone, products of another stacking: to rounding
+        assert values(alone, arm, 1) == pytest.approx(values(together, arm, 1), rel=1e-4, abs=1e-5)
+        assert not np.allclose(values(together, arm, 0), values(together, arm, 1))
+    # with as many others beside it: bit for bit
+    others = run(noise_file, tmp_path / "others", fast | {"steepness": 1.0}, seeds=(3, 1), arms=arms)
+    assert np.array_equal(values(others, "uniform", 1), values(together, "uniform", 1))
 
 
 def test_arms_of_a_seed_start_alike(noise_dataset, fast):
-    first, second = (training._Job(noise_dataset, "noise", "arm", [3], fast | {"sampler": name}) for name in ("uniform", "pjap"))
-    other = training._Job(noise_dataset, "noise", "arm", [4], fast)
-    for name, value in first._state.items():
-        assert torch.equal(value, second._state[name]), name
-    assert not torch.equal(first._state["policy"], other._state["policy"])
-    draws = [torch.rand(5, generator=job._noise[0]) for job in (first, second, other)]
-    assert torch.equal(draws[0], draws[1]) and not torch.equal(draws[0], draws[2])
-    assert torch.equal(first._uniform_batch.actions, second._uniform_batch.actions)
+    def stack(seed, *arms):
+        return Stack(noise_dataset, {arm: fast | {"sampler": arm} for arm in arms}, [seed], CPU)
+
+    both, other = stack(3, "uniform", "pjap"), stack(4, "pjap")
+    for name, value in both.tensors().items():
+        if name.startswith("state."):
+            assert torch.equal(value[0], value[1]), name
+    assert not torch.equal(both.policy[0], other.policy[0])
+    streams = both.generators() | {"other": other.generators()["noise.0"]}
+    draws = {name: torch.rand(5, generator=each) for name, each in streams.items()}
+    assert torch.equal(draws["noise.0"], draws["noise.1"]) and torch.equal(draws["sampling.0"], draws["sampling.1"])
+    assert not torch.equal(draws["noise.0"], draws["other"])
+    assert torch.equal(both._uniform_batch.actions[0], both._uniform_batch.actions[1])
+
+
+def test_only_samplers_may_differ_inside_a_stack(noise_dataset, fast):
+    with pytest.raises(BenchError, match=r"arms one and two differ in cql_weight, steepness: only samplers"):
+        Stack(noise_dataset, {"one": fast, "two": fast | {"cql_weight": 1.0, "steepness": 2.0}}, [0], CPU)
+
+
+@pytest.mark.parametrize("algorithm", ALGORITHMS)
+@pytest.mark.parametrize("refresh", ["sampled", "proportional", "uniform"])
+def test_an_update_stays_on_its_device(noise_dataset, fast, monkeypatch, algorithm, refresh):
+    """On the device of tensors without values: whoever reads one, or mixes it with one of the host's, fails. What passes here
+    neither makes a GPU wait nor keeps a graph from being recorded."""
+    real = stacks.generator
+    monkeypatch.setattr(stacks, "generator", lambda seed, name, device="cpu": real(seed, name) if device == "cpu" else None)
+    monkeypatch.setattr(stacks, "uniforms", lambda own, count: torch.rand(len(own), count, dtype=torch.float64, device="meta"))
+    arms = {
+        name: fast | {"algorithm": algorithm, "sampler": name, "refresh": refresh} for name in SAMPLERS if fits(algorithm, name)
+    }
+    stack = Stack(noise_dataset, arms, [0, 1], torch.device("meta"))
+    stack._update()
+    assert {value.device.type for value in stack.tensors().values()} == {"meta"}
+
+
+def test_a_graph_is_the_step_itself_without_a_gpu():
+    def step():
+        raise AssertionError
+
+    assert captured(step, {}, {}, CPU) is step
 
 
 def test_a_changed_configuration_starts_anew_and_never_takes_a_foreign_checkpoint(noise_file, tmp_path, fast, monkeypatch):
@@ -106,7 +193,7 @@ def test_a_changed_configuration_starts_anew_and_never_takes_a_foreign_checkpoin
     changed = fast | {"batch": 5}
     fresh = run(noise_file, tmp_path / "fresh", changed)
     assert (run(noise_file, tmp_path, changed) / "metrics.csv").read_bytes() == (fresh / "metrics.csv").read_bytes()
-    identity = training.job_identity("maddpg_cql_pjap", [0], changed, STAMP)
+    identity = training.job_identity({"pjap": changed | {"sampler": "pjap"}}, [0], STAMP, CPU)
     checkpoint.rename(checkpoint.with_name(f"{identity[:16]}.safetensors"))
     with pytest.raises(BenchError, match=r"another configuration.*delete it"):
         run(noise_file, tmp_path, changed)
@@ -120,10 +207,20 @@ def test_a_broken_checkpoint_is_refused(noise_file, tmp_path, fast, monkeypatch,
         run(noise_file, tmp_path, fast)
 
 
+def test_a_checkpoint_that_lacks_a_tensor_is_refused(noise_file, tmp_path, fast, monkeypatch):
+    checkpoint = interrupted(noise_file, tmp_path, fast, monkeypatch)
+    with safe_open(checkpoint, framework="pt") as file:
+        metadata = file.metadata()
+        tensors = {name: file.get_tensor(name) for name in file.keys() if name != "stack.state.critic"}  # noqa: SIM118
+    checkpoint.write_bytes(training.safetensors.torch.save(tensors, metadata=metadata))
+    with pytest.raises(BenchError, match="lacks tensors"):
+        run(noise_file, tmp_path, fast)
+
+
 def interrupted(noise_file, tmp_path, settings, monkeypatch):
-    """Leaves the checkpoint of a job that was interrupted before its final evaluation."""
+    """Leaves the checkpoint of a stack that was interrupted after its last update."""
     with monkeypatch.context() as patch:
-        patch.setattr(training._Job, "evaluate_final", lambda job: (_ for _ in ()).throw(KeyboardInterrupt))
+        patch.setattr(training._Job, "write", lambda job, output: (_ for _ in ()).throw(KeyboardInterrupt))
         with pytest.raises(KeyboardInterrupt):
             run(noise_file, tmp_path, settings)
     (checkpoint,) = (tmp_path / "checkpoints").iterdir()
@@ -132,50 +229,51 @@ def interrupted(noise_file, tmp_path, settings, monkeypatch):
 
 def poison(monkeypatch, runs, update_of_poison, tensor="critic"):
     """Makes a tensor of some runs NaN before an update; returns the list of updates that were made."""
-    step, steps = training._Job._step, []
+    update, made = Stack._update, []
 
-    def poisoned(job, update, seen):
-        steps.append(update)
-        if update == update_of_poison:
-            job._state = {name: value.clone() for name, value in job._state.items()}
-            job._state[tensor][runs] = float("nan")
-        return step(job, update, seen)
+    def poisoned(stack):
+        made.append(stack.updates + 1)
+        if made[-1] == update_of_poison:
+            stack._state[tensor][runs] = float("nan")
+        return update(stack)
 
-    monkeypatch.setattr(training._Job, "_step", poisoned)
-    return steps
+    monkeypatch.setattr(Stack, "_update", poisoned)
+    return made
 
 
 def test_a_diverged_run_is_named_and_the_others_finish(noise_file, tmp_path, fast, monkeypatch):
-    clean = pd.read_csv(run(noise_file, tmp_path / "clean", fast, seeds=(0, 1, 2)) / "metrics.csv")
-    poison(monkeypatch, [1], 17)
-    with pytest.raises(BenchError, match=r"noise/maddpg_cql_pjap.*seed 1 at update 17"):
-        run(noise_file, tmp_path / "ill", fast, seeds=(0, 1, 2))
+    clean = run(noise_file, tmp_path / "clean", fast, seeds=(0, 1), arms=("uniform", "pjap"))
+    poison(monkeypatch, [3], 17)
+    with pytest.raises(BenchError, match=r"noise/uniform\+pjap.*pjap seed 1 at update 17"):
+        run(noise_file, tmp_path / "ill", fast, seeds=(0, 1), arms=("uniform", "pjap"))
     assert not (tmp_path / "ill" / "out").exists()
     assert not list((tmp_path / "ill" / "checkpoints").glob("*.safetensors"))
-    kept = pd.read_csv(tmp_path / "ill" / "checkpoints" / "stopped" / "metrics.csv")
-    assert kept.loc[kept["seed"] == 1, "update"].max() == 10
-    for seed in (0, 2):
-        assert kept.loc[kept["seed"] == seed, "value"].tolist() == clean.loc[clean["seed"] == seed, "value"].tolist()
+    stopped = tmp_path / "ill" / "checkpoints" / "stopped"
+    for name, kept_until in zip(TABLES, (10, 0), strict=True):
+        kept, expected = (pd.read_csv(folder / name) for folder in (stopped, clean))
+        ill = (expected["arm"] == "pjap") & (expected["seed"] == 1)
+        assert kept.loc[(kept["arm"] == "pjap") & (kept["seed"] == 1), "update"].max() == kept_until
+        others = kept[(kept["arm"] != "pjap") | (kept["seed"] != 1)].reset_index(drop=True)
+        assert others.equals(expected[~ill].reset_index(drop=True)), name
 
 
-def test_a_job_ends_when_all_its_runs_have_diverged(noise_file, tmp_path, fast, monkeypatch):
-    steps = poison(monkeypatch, [0], 12)
+def test_a_stack_ends_when_all_its_runs_have_diverged(noise_file, tmp_path, fast, monkeypatch):
+    updates = poison(monkeypatch, [0], 12)
     with pytest.raises(BenchError, match="seed 0 at update 12"):
         run(noise_file, tmp_path, fast)
-    assert max(steps) == 20
+    assert max(updates) == 20
     assert not list((tmp_path / "checkpoints").rglob("*.*"))
 
 
 def test_parameters_that_diverge_in_the_last_update_are_no_success(noise_file, tmp_path, fast, monkeypatch):
-    step = training._Job._step
+    update = Stack._update
 
-    def broken_step(job, update, seen):
-        metrics = step(job, update, seen)
-        if update == 40:
-            job._state["policy"][0, 0] = float("inf")
-        return metrics
+    def broken(stack):
+        update(stack)
+        if stack.updates == 40:
+            stack._state["policy"][0, 0] = float("inf")
 
-    monkeypatch.setattr(training._Job, "_step", broken_step)
+    monkeypatch.setattr(Stack, "_update", broken)
     with pytest.raises(BenchError, match=r"seed 0 at update 40 \(parameters\)"):
         run(noise_file, tmp_path, fast)
     assert not (tmp_path / "out").exists()
@@ -191,11 +289,11 @@ def test_full_disk_while_saving_a_checkpoint(noise_file, tmp_path, fast, monkeyp
     assert not list((tmp_path / "checkpoints").iterdir())
 
 
-def test_a_job_that_is_killed_by_the_system_goes_on(noise_file, tmp_path, settings, label):
-    """Through the command line, with a real SIGKILL, and with real evaluations."""
-    settings = settings | {"updates": 600, "evaluation": {"every": 300, "episodes": 1, "final_episodes": 1}}
-    command = [sys.executable, "-m", "pjap_bench", "train", "--dataset", str(noise_file), "--arm", "maddpg_cql_pjap"]
-    command += ["--seeds", "0", "--settings", json.dumps(settings), "--label", label, "--checkpoint-every", "20"]
+def test_a_stack_that_is_killed_by_the_system_goes_on(noise_file, tmp_path, settings, label):
+    """Through the command line, with a real SIGKILL, with evaluations in a process of their own."""
+    settings = settings | {"updates": 600, "evaluation": {"every": 20, "episodes": 1, "final_episodes": 1}}
+    command = [sys.executable, "-m", "pjap_bench", "train", "--dataset", str(noise_file), "--seeds", "0"]
+    command += ["--settings", json.dumps({"pjap": settings}), "--label", label, "--checkpoint-every", "20", "--evaluators", "1"]
 
     def start(folder):
         arguments = ["--checkpoints", str(tmp_path / folder / "checkpoints"), "--output", str(tmp_path / folder / "out")]
@@ -203,7 +301,7 @@ def test_a_job_that_is_killed_by_the_system_goes_on(noise_file, tmp_path, settin
 
     assert start("whole").wait() == 0
     killed = start("killed")
-    while killed.poll() is None and not list(tmp_path.glob("killed/checkpoints/*.safetensors")):
+    while killed.poll() is None and not list(tmp_path.glob("killed/checkpoints/[!.]*.safetensors")):
         time.sleep(0.02)
     killed.kill()
     killed.wait()
@@ -212,8 +310,41 @@ def test_a_job_that_is_killed_by_the_system_goes_on(noise_file, tmp_path, settin
     _, said = resumed.communicate()
     assert resumed.returncode == 0
     assert "resumed at update" in said
-    for name in ("metrics.csv", "evaluations.csv", "policy.safetensors", "run.json"):
+    for name in BYTES:
         assert (tmp_path / "killed/out" / name).read_bytes() == (tmp_path / "whole/out" / name).read_bytes(), name
+
+
+def test_a_time_budget_has_an_exit_code_of_its_own(noise_file, tmp_path, settings, label):
+    settings = settings | {"evaluation": {"every": 30, "episodes": 1, "final_episodes": 1}}
+    command = [sys.executable, "-m", "pjap_bench", "train", "--dataset", str(noise_file), "--seeds", "0", "--label", label]
+    command += ["--settings", json.dumps({"pjap": settings}), "--checkpoint-every", "20", "--stop-after", "0.00001"]
+    command += ["--checkpoints", str(tmp_path / "checkpoints"), "--output", str(tmp_path / "out")]
+    done = subprocess.run(command, cwd=config.ROOT, capture_output=True, text=True, check=False)
+    assert done.returncode == 75
+    assert "start it again to go on" in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("device", "precision", "message"),
+    [("cpu", "tf32", "a CPU has no tf32"), ("cuda", "float32", "no CUDA device is to be had")],
+)
+def test_a_device_that_is_not_there(noise_file, tmp_path, fast, monkeypatch, device, precision, message):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    with pytest.raises(BenchError, match=message):
+        run(noise_file, tmp_path, fast | {"precision": precision}, device=device)
+
+
+def test_a_checkpoint_of_the_papers_size_is_small(noise_dataset):
+    """The largest stack that paper.yaml proposes for a GPU, on the largest dataset: 60 MiB at most."""
+    settings = config.training_settings(config.load("paper"), "good_medium", "maddpg_cql")
+    arms = {arm: settings | {"sampler": arm, "uniform_sequences": 1} for arm in ("uniform", "pjap")}
+    stack = Stack(noise_dataset, arms, [0], CPU)
+    sizes = {name: value.numel() * value.element_size() for name, value in stack.tensors().items()}
+    priorities = sum(size for name, size in sizes.items() if name.startswith("sampler.1"))
+    others = sum(size for name, size in sizes.items() if name.startswith("state.")) / 2
+    of_a_pair = 2 * others + priorities / stack.data.starts * 2_000_000
+    logged = 500 * (10 + 8) * 60 * 2  # rows of the table of metrics, bytes each as JSON, runs
+    assert 4 * (of_a_pair + logged) < 60 * 2**20
 
 
 def test_a_dataset_shorter_than_a_sequence(noise_file, tmp_path, fast):
@@ -221,9 +352,29 @@ def test_a_dataset_shorter_than_a_sequence(noise_file, tmp_path, fast):
         run(noise_file, tmp_path, fast | {"sequence": 3001})
 
 
+def test_rewards_that_are_no_numbers_never_reach_the_trainer(noise_dataset, tmp_path, fast):
+    path = tmp_path / "noise.h5"
+    noise_dataset.rewards[7] = np.nan
+    hdf5.write(path, noise_dataset)
+    files.write_json(hdf5.summary_path(path), {"sha256": files.sha256(path)})
+    with pytest.raises(BenchError, match="not finite"):
+        run(path, tmp_path, fast)
+
+
 def test_zero_variance_features_do_not_divide_by_zero(noise_dataset, settings):
     flat = dataclasses.replace(noise_dataset, physics=np.ones_like(noise_dataset.physics))
-    data = training.SequenceData(flat, settings)
+    data = SequenceData(flat, settings)
     batch = data.batch(torch.tensor([[0, 5]]))
     assert (batch.observations == 0).all()
     assert (batch.states == 0).all()
+
+
+@pytest.mark.parametrize("standardise", [True, False])
+def test_masked_observations_are_zero_in_training_and_in_evaluation(noise_dataset, settings, standardise):
+    data = SequenceData(noise_dataset, settings | {"mask_unbounded": True, "standardise": standardise})
+    seen = data.batch(torch.tensor([[0, 5]])).observations
+    (hidden,) = data.environment.unbounded_observations
+    assert (seen[..., hidden] == 0).all()
+    assert (seen.flatten(0, 3).std(dim=0) > 0).sum() == 12
+    observed = torch.as_tensor(noise_dataset.observed()[0][:5])
+    assert torch.allclose(data.normaliser(observed), seen[0, :5, 0])

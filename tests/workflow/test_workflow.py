@@ -82,15 +82,16 @@ def test_everything_is_there_and_says_where_it_came_from(finished):
     assert stamp["seeds"] == [0, 1]
     assert stamp["datasets"] == {name: files.sha256(results / f"datasets/{name}.h5") for name in ("good", "good_medium")}
     assert stamp["scale"] == "smoke" and stamp["image"] == "uncontained" and len(stamp["code"]) == 12
-    run = files.read_json(results / "runs/good/maddpg_cql_pjap/seeds-0-1/run.json")
+    run = files.read_json(results / "runs/good/maddpg_cql+maddpg_cql_pjap/seeds-0-0/run.json")
     assert run["stamp"]["datasets"] == {"good": files.sha256(results / "datasets/good.h5")}
-    assert run["stamp"]["seeds"] == [0, 1]
+    assert run["stamp"]["seeds"] == [0]
+    assert list(run["arms"]) == ["maddpg_cql", "maddpg_cql_pjap"]
     statistics = pd.read_csv(results / "statistics.csv")
     assert set(statistics["dataset"]) == {"good", "good_medium"}
     assert {"maddpg_cql", "maddpg_cql_pjap", "behaviour_cloning"} <= set(statistics["arm"])
     assert not list((results / "checkpoints").rglob("*.safetensors"))
-    assert (results / "benchmarks/train/good/maddpg_cql/seeds-0-1.tsv").exists()
-    assert "updates/s" in (results / "logs/train/good/maddpg_cql/seeds-0-1.log").read_text()
+    assert (results / "benchmarks/train/good/behaviour_cloning/seeds-0-1.tsv").exists()
+    assert "updates/s" in (results / "logs/train/good/behaviour_cloning/seeds-0-1.log").read_text()
 
 
 def test_nothing_is_to_be_done_after_a_finished_run(finished):
@@ -127,13 +128,16 @@ def test_a_changed_setting_reruns_what_depends_on_it(finished):
     plan = planned(finished, "--cores", "1", "--config", "scale=smoke", "training={reward_scale: 0.2}")
     assert plan["train"] == 6
     assert "collect_dataset" not in plan
+    plan = planned(finished, "--cores", "1", "--config", "scale=smoke", "arms={maddpg_cql_pjap: {settings: {steepness: 3.0}}}")
+    assert plan["train"] == 4  # the stacks in which that arm trains
+    assert planned(finished, "--cores", "1", "--config", "scale=smoke", "jobs={checkpoint_every: 30, stop_after: 5}") == {}
     plan = planned(finished, "--cores", "1", "--config", "scale=smoke", "statistics={bootstrap_seed: 1}")
     assert "train" not in plan
     assert plan["compute_statistics"] == 1
 
 
 def test_a_lost_file_is_made_again_with_the_same_bytes(finished):
-    target = finished / "results/smoke/runs/good/maddpg_cql_pjap/seeds-0-1/metrics.csv"
+    target = finished / "results/smoke/runs/good/maddpg_cql+maddpg_cql_pjap/seeds-0-0/metrics.csv"
     before = {path.name: files.sha256(path) for path in target.parent.iterdir() if path.name != "timing.json"}
     target.unlink()
     done = snakemake(finished, str(target.relative_to(finished)), *SMOKE)
@@ -146,9 +150,8 @@ def test_every_scale_can_be_planned(finished, scale):
     plan = planned(finished, "--cores", "1", "--config", f"scale={scale}", "results=elsewhere")
     assert plan["draw_figure"] == len(figures.FIGURES)
     assert plan["draw_claims"] == 1
-    experiments = config.load(scale)["experiments"].values()
-    runs = sum(len(experiment["arms"]) * experiment["seeds"] for experiment in experiments)
-    assert plan["train"] == -(-runs // config.load(scale)["jobs"]["runs_per_job"])
+    settings = config.load(scale)
+    assert plan["train"] == sum(len(config.stacks(settings, dataset)) for dataset in settings["experiments"])
 
 
 @pytest.mark.parametrize(
@@ -172,9 +175,9 @@ def test_a_broken_dataset_fails_its_runs_alone(finished, tmp_path):
     written = data.stat()
     data.write_bytes(data.read_bytes()[:1000])
     os.utime(data, ns=(written.st_atime_ns, written.st_mtime_ns))  # as a failing disk does: nothing looks newer
-    shutil.rmtree(folder / "results/smoke/runs/good/maddpg_cql")
-    shutil.rmtree(folder / "results/smoke/runs/good_medium/maddpg_cql")
-    targets = [f"results/smoke/runs/{name}/maddpg_cql/seeds-0-1/run.json" for name in ("good", "good_medium")]
+    shutil.rmtree(folder / "results/smoke/runs/good/behaviour_cloning")
+    shutil.rmtree(folder / "results/smoke/runs/good_medium/behaviour_cloning")
+    targets = [f"results/smoke/runs/{name}/behaviour_cloning/seeds-0-1/run.json" for name in ("good", "good_medium")]
     done = snakemake(folder, "--keep-going", *targets, *SMOKE)
     assert done.returncode != 0
     assert "changed or truncated" in done.stdout + done.stderr

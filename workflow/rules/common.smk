@@ -21,26 +21,17 @@ shell.prefix(f'set -euo pipefail; export PATH="{Path(sys.executable).parent}:$PA
 EXPERIMENTS = SETTINGS["experiments"]
 
 
-def job_names(dataset):
-    """The seeds of an experiment, cut into jobs: "seeds-0-1", "seeds-2-3", ..."""
-    seeds = configuration.experiment_seeds(EXPERIMENTS[dataset])
-    size = SETTINGS["jobs"]["runs_per_job"]
-    return [f"seeds-{part[0]}-{part[-1]}" for part in (seeds[i : i + size] for i in range(0, len(seeds), size))]
+STACKS = {dataset: configuration.stacks(SETTINGS, dataset) for dataset in EXPERIMENTS}
 
 
 def run_files(name):
-    """That file of every job of the scale."""
-    return [
-        f"{RESULTS}/runs/{dataset}/{arm}/{job}/{name}"
-        for dataset, experiment in EXPERIMENTS.items()
-        for arm in experiment["arms"]
-        for job in job_names(dataset)
-    ]
+    """That file of every stack of the scale."""
+    return [f"{RESULTS}/runs/{dataset}/{stack.name}/{name}" for dataset in EXPERIMENTS for stack in STACKS[dataset]]
 
 
-def seeds_of(wildcards):
-    first, last = map(int, wildcards.seeds.split("-"))
-    return list(range(first, last + 1))
+def any_of(names):
+    """For wildcard constraints."""
+    return "|".join(map(re.escape, sorted(set(names)))) or "none"
 
 
 CARDS = {name: cards.load(name) for name in cards.names()}

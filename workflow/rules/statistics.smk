@@ -6,7 +6,11 @@ EVALUATED = {
         if any(arm in experiment["arms"] for experiment in EXPERIMENTS.values())
     },
     "experiments": {
-        dataset: experiment | {"seeds": configuration.experiment_seeds(experiment), "jobs": job_names(dataset)}
+        dataset: experiment
+        | {
+            "seeds": configuration.experiment_seeds(experiment),
+            "stacks": [stack.name for stack in STACKS[dataset]],
+        }
         for dataset, experiment in EXPERIMENTS.items()
     },
     "statistics": SETTINGS["statistics"],

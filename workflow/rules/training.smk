@@ -1,42 +1,57 @@
-# Training: a job is some seeds of one arm on one dataset (`jobs.runs_per_job`), in a folder of its own.
-# Progress lines go to the terminal and into the log. Checkpoints are no outputs: Snakemake would delete them with a failed job.
+# Training: a stack is some arms and seeds on one dataset that train side by side (`jobs.runs_per_stack`), in a folder of its
+# own. Progress lines go to the terminal and into the log. Checkpoints are no outputs: Snakemake would delete them with a
+# failed job.
+def arms_settings(wildcards):
+    """By arm, all that its results depend on."""
+    return {arm: configuration.training_settings(SETTINGS, wildcards.dataset, arm) for arm in wildcards.arms.split("+")}
+
+
+def seeds_of(wildcards):
+    first, last = map(int, wildcards.seeds.split("-"))
+    return list(range(first, last + 1))
+
+
 rule train:
     input:
         data=f"{RESULTS}/datasets/{{dataset}}.h5",
         summary=f"{RESULTS}/datasets/{{dataset}}.json",
     output:
         multiext(
-            f"{RESULTS}/runs/{{dataset}}/{{arm}}/seeds-{{seeds}}/",
+            f"{RESULTS}/runs/{{dataset}}/{{arms}}/seeds-{{seeds}}/",
             "evaluations.csv",
             "metrics.csv",
-            "policy.safetensors",
+            "policies.safetensors",
             "run.json",
             "timing.json",
         ),
     log:
-        f"{RESULTS}/logs/train/{{dataset}}/{{arm}}/seeds-{{seeds}}.log",
+        f"{RESULTS}/logs/train/{{dataset}}/{{arms}}/seeds-{{seeds}}.log",
     benchmark:
-        f"{RESULTS}/benchmarks/train/{{dataset}}/{{arm}}/seeds-{{seeds}}.tsv"
+        f"{RESULTS}/benchmarks/train/{{dataset}}/{{arms}}/seeds-{{seeds}}.tsv"
     wildcard_constraints:
-        dataset="|".join(EXPERIMENTS),
-        arm="|".join(SETTINGS["arms"]),
+        dataset=any_of(EXPERIMENTS),
+        arms=any_of("+".join(stack.arms) for stacks in STACKS.values() for stack in stacks),
         seeds=r"\d+-\d+",
     threads: SETTINGS["jobs"]["threads"]
     resources:
         mem_mb=4000,
         runtime=24 * 60,
+        gpu=int(SETTINGS["jobs"]["device"] == "cuda"),
+        # Resources and no parameters: what a result does not depend on must not rerun it.
+        checkpoint_every=SETTINGS["jobs"]["checkpoint_every"],
+        evaluators=SETTINGS["jobs"]["evaluators"],
+        stop_after=SETTINGS["jobs"]["stop_after"],
     params:
         seeds=seeds_of,
-        settings=lambda wildcards: json.dumps(
-            configuration.training_settings(SETTINGS, wildcards.dataset, wildcards.arm)
-        ),
+        settings=lambda wildcards: json.dumps(arms_settings(wildcards)),
         label=SCALE_LABEL,
         code=code("training"),
-        checkpoints=f"{RESULTS}/checkpoints/{{dataset}}/{{arm}}/seeds-{{seeds}}",
-        every=SETTINGS["jobs"]["checkpoint_every"],
+        checkpoints=f"{RESULTS}/checkpoints/{{dataset}}/{{arms}}/seeds-{{seeds}}",
         folder=subpath(output[0], parent=True),
+        device=SETTINGS["jobs"]["device"],
     shell:
-        "python -m pjap_bench train --dataset {input.data:q} --arm {wildcards.arm} --seeds {params.seeds}"
-        " --settings {params.settings:q} --label {params.label:q} --threads {threads}"
-        " --checkpoints {params.checkpoints:q} --checkpoint-every {params.every}"
+        "python -m pjap_bench train --dataset {input.data:q} --seeds {params.seeds} --settings {params.settings:q}"
+        " --label {params.label:q} --threads {threads} --device {params.device}"
+        " --evaluators {resources.evaluators} --stop-after {resources.stop_after}"
+        " --checkpoint-every {resources.checkpoint_every} --checkpoints {params.checkpoints:q}"
         " --output {params.folder:q} 2>&1 | tee {log:q}"

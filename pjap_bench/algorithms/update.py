@@ -1,6 +1,18 @@
-"""The optimiser of all algorithms here, on parameters stacked as [run, parameters]."""
+"""What the updates of all algorithms are made of. Parameters are stacked as [run, parameters]."""
+
+from typing import NamedTuple
 
 from torch import Tensor
+
+State = dict[str, Tensor]  # every tensor of a training state, [R, ...]
+
+
+class Updated(NamedTuple):
+    """What an update gives."""
+
+    state: State
+    metrics: dict[str, Tensor]  # losses and other scalars, [R] each
+    measures: dict[str, Tensor]  # of every sequence of the batch, [R, B] each, by the parameters before the update
 
 
 def rmsprop(parameters: Tensor, gradient: Tensor, mean_square: Tensor, rate: float, settings: dict) -> tuple[Tensor, Tensor]:

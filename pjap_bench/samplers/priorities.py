@@ -1,0 +1,62 @@
+"""Priorities of sequences, and stratified proportional sampling by them: a cumulative sum and a search, no tree."""
+
+import torch
+from torch import Tensor
+
+_BLOCK = 1024  # about the square root of the paper's 1,000,000 sequences
+
+
+class Priorities:
+    """Priorities of all sequences of R runs, 1 at the start.
+
+    Sampling searches first among the sums of blocks of sequences, then inside one block. Priorities are kept in single
+    precision (a checkpoint holds them all) and summed in double.
+    """
+
+    def __init__(self, runs: int, starts: int, device: torch.device):
+        self._starts = starts
+        blocks = -(-starts // _BLOCK)
+        self._flat = torch.zeros(runs, blocks * _BLOCK, device=device)  # zero beyond the last start: never drawn
+        self._flat[:, :starts] = 1.0
+        self._blocks = self._flat.view(runs, blocks, _BLOCK)
+        self._sums = self._blocks.sum(dim=2, dtype=torch.float64)  # [R, blocks]
+        self._run = torch.arange(runs, device=device)[:, None]
+
+    @property
+    def values(self) -> Tensor:
+        """The priorities, [R, starts] float32; a view."""
+        return self._flat[:, : self._starts]
+
+    def sample(self, uniforms: Tensor) -> Tensor:
+        """One draw from each of B equal shares of a run's total priority: uniforms [R, B] -> start indices [R, B]."""
+        size = uniforms.shape[1]
+        cumulative = self._sums.cumsum(dim=1)
+        shares = torch.arange(size, dtype=torch.float64, device=uniforms.device)
+        wanted = (shares + uniforms) / size * cumulative[:, -1:]  # [R, B]
+        block = torch.searchsorted(cumulative, wanted, right=True).clamp_max(cumulative.shape[1] - 1)
+        inside = self._blocks[self._run, block].double().cumsum(dim=2)  # [R, B, _BLOCK]
+        rest = wanted - (cumulative.gather(1, block) - self._sums.gather(1, block))
+        offset = (inside <= rest[..., None]).sum(dim=2)
+        # Rounding can point past the end of a block: step back to its last sequence of positive priority.
+        offset = torch.minimum(offset, (inside < inside[..., -1:]).sum(dim=2))
+        return block * _BLOCK + offset
+
+    def set(self, indices: Tensor, values: Tensor) -> None:
+        """Sets the priorities at `indices` [R, n]; a run with a value that is not finite keeps all of its own."""
+        # A sequence that is there twice takes its first value: which write comes last is not defined on every device.
+        first = (indices[:, :, None] == indices[:, None, :]).to(torch.int8).argmax(dim=2)
+        values = values.gather(1, first).to(self._flat.dtype)
+        sound = values.isfinite().all(dim=1, keepdim=True)
+        self._flat.scatter_(1, indices, torch.where(sound, values, self._flat.gather(1, indices)))
+        touched = indices // _BLOCK
+        # summed anew: no drift
+        self._sums.scatter_(1, touched, self._blocks[self._run, touched].sum(dim=2, dtype=torch.float64))
+
+    def effective_sample_size(self) -> Tensor:
+        """(sum p)^2 / (n sum p^2), [R]."""
+        squares = torch.stack([run.double().square().sum() for run in self._flat])  # one by one: no second copy of all
+        return self._sums.sum(dim=1).square() / (self._starts * squares)
+
+    def state(self) -> dict[str, Tensor]:
+        """The live tensors."""
+        return {"priorities": self._flat, "block_sums": self._sums}

@@ -1,0 +1,60 @@
+"""Checkpoints of a stack: safetensors with JSON inside, everything that its future depends on; pickles nothing."""
+
+import json
+from pathlib import Path
+
+import safetensors.torch
+from safetensors import SafetensorError, safe_open
+from torch import Tensor
+
+from pjap_bench import files
+from pjap_bench.errors import BenchError
+from pjap_bench.training.stack import Stack
+
+_ADVICE = "delete it to start this stack anew"
+
+
+def save(path: Path, identity: str, stack: Stack, more: dict[str, Tensor], progress: dict) -> None:
+    """Writes the stack, further tensors and plain data.
+
+    Args:
+        identity: of all that the numbers depend on; `load` takes no other.
+        progress: JSON.
+    """
+    tensors = {f"stack.{name}": value for name, value in stack.tensors().items()}
+    tensors |= {f"random.{name}": each.get_state() for name, each in stack.generators().items()}
+    tensors |= {f"more.{name}": value for name, value in more.items()}
+    tensors = {name: value.detach().cpu().contiguous() for name, value in tensors.items()}
+    metadata = {"identity": identity, "progress": json.dumps(progress)}
+    with files.written_beside(path) as temporary:
+        temporary.write_bytes(safetensors.torch.save(tensors, metadata=metadata))
+
+
+def load(path: Path, identity: str, stack: Stack) -> tuple[dict[str, Tensor], dict]:
+    """Puts the stack back as `save` found it; returns the further tensors and the plain data.
+
+    Raises:
+        BenchError: truncated, not a checkpoint, or of another configuration, dataset or code.
+    """
+    try:
+        with safe_open(path, framework="pt") as file:
+            metadata = file.metadata() or {}
+        tensors = safetensors.torch.load_file(path)
+        progress = json.loads(metadata.get("progress", "null"))
+    except (SafetensorError, OSError, json.JSONDecodeError) as error:
+        raise BenchError(f"not a readable checkpoint ({error})", where=path, do=_ADVICE) from error
+    if not isinstance(progress, dict) or metadata.get("identity") != identity:
+        raise BenchError(
+            "the checkpoint belongs to another configuration, dataset or version of the code", where=path, do=_ADVICE
+        )
+    live = {f"stack.{name}": value for name, value in stack.tensors().items()}
+    states = {f"random.{name}": each for name, each in stack.generators().items()}
+    shapes = {name: tensors[name].shape for name in live.keys() & tensors.keys()}
+    if not tensors.keys() >= live.keys() | states.keys() or any(live[name].shape != shape for name, shape in shapes.items()):
+        raise BenchError("the checkpoint lacks tensors of this stack", where=path, do=_ADVICE)
+    for name, value in live.items():
+        value.copy_(tensors[name])
+    for name, each in states.items():
+        each.set_state(tensors[name])
+    more = {name.removeprefix("more."): value.clone() for name, value in tensors.items() if name.startswith("more.")}
+    return more, progress

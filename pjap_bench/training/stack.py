@@ -1,0 +1,173 @@
+"""Runs side by side: arms of one algorithm, some seeds of each, and one update of all of them.
+
+Every run has its own random streams (initialisation, sampling, out-of-distribution actions, evaluation, the fixed uniform
+sample), so that arms of one seed start alike and differ in what they are meant to differ. No product, sum or draw mixes
+two runs: a run's numbers do not depend on its neighbours, bit for bit with the same number of runs beside it on the same
+device, else to rounding, since a library may multiply stacks of another size in another order.
+"""
+
+from collections.abc import Iterator
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from pjap_bench import algorithms, samplers
+from pjap_bench.config import SAMPLER_SETTINGS
+from pjap_bench.datasets.hdf5 import Dataset
+from pjap_bench.datasets.sequences import SequenceData
+from pjap_bench.errors import BenchError
+from pjap_bench.training.graph import captured
+
+STREAMS = ("initialisation", "sampling", "ood_actions", "evaluation", "uniform_sample")
+
+
+class Stack:
+    """The training state of R runs, arm after arm: all that an update reads and changes, on one device, changed in place.
+
+    An update never hands a number to the host; `advance` reads what was recorded once at its end.
+
+    Raises:
+        BenchError: arms that differ in more than their sampler, or a sampler that needs what the algorithm does not measure.
+    """
+
+    def __init__(self, dataset: Dataset, settings: dict[str, dict], seeds: list[int], device: torch.device):
+        self.runs = [(arm, seed) for arm in settings for seed in seeds]
+        self.settings = _common(settings)
+        self.data = SequenceData(dataset, self.settings, device)
+        self.algorithm = algorithms.make(self.settings["algorithm"], self.data, self.settings)
+        self._samplers = [samplers.make(own["sampler"], len(seeds), self.data.starts, own, device) for own in settings.values()]
+        for arm, sampler in zip(settings, self._samplers, strict=True):
+            if sampler.measure not in (None, *self.algorithm.measures):
+                raise BenchError(
+                    f"the sampler '{settings[arm]['sampler']}' needs a {sampler.measure} of every sequence, "
+                    f"which {self.settings['algorithm']} does not measure",
+                    where=f"arm {arm}",
+                    do=f"use a sampler that needs one of: {', '.join(self.algorithm.measures)}",
+                )
+        initial = self.algorithm.initialise([generator(seed, "initialisation") for _, seed in self.runs])
+        self._state = {name: value.to(device) for name, value in initial.items()}
+        self._sampling = [generator(seed, "sampling", device) for _, seed in self.runs]
+        self._noise = [generator(seed, "ood_actions", device) for _, seed in self.runs]
+        size = self.settings["uniform_sequences"]
+        uniform = [
+            np.random.default_rng(stream(seed, "uniform_sample")).integers(self.data.starts, size=size) for _, seed in self.runs
+        ]
+        self._uniform_batch = self.data.batch(torch.as_tensor(np.stack(uniform)).to(device))
+        self._updates = torch.zeros((), dtype=torch.int64, device=device)
+        shape = (self.settings["log_every"], len(self.runs))
+        self._window = {name: torch.zeros(shape, device=device) for name in (*self.algorithm.metrics, "distance_sampled")}
+        self._seen = torch.zeros(len(self.runs), len(self.data.policy_names), dtype=torch.int64, device=device)
+        self._step = captured(self._update, self.tensors(), self.generators(), device)
+
+    def advance(self, updates: int) -> dict[str, np.ndarray]:
+        """So many updates of every run, at most `log_every`, and none across a multiple of it.
+
+        Returns:
+            every metric of every update, [updates, R] float64.
+        """
+        first = int(self._updates) % self.settings["log_every"]
+        for _ in range(updates):
+            self._step()
+        return {name: values[first : first + updates].double().cpu().numpy() for name, values in self._window.items()}
+
+    def _update(self) -> None:
+        """One update: sample, learn, refresh, record."""
+        row = (self._updates % self.settings["log_every"])[None]
+        self._updates += 1
+        sampled = torch.cat([sampler.sample(self.settings["batch"], draw) for sampler, _, draw in self._groups()])  # [R, B]
+        state, metrics, measures = self.algorithm.update(self._state, self.data.batch(sampled), self._noise)
+        for name, value in state.items():
+            self._state[name].copy_(value)
+        self._refresh(sampled, measures)
+        for name, value in (metrics | {"distance_sampled": measures["distance"].mean(dim=1)}).items():
+            self._window[name].index_copy_(0, row, value[None].to(self._window[name].dtype))
+        self._seen.scatter_add_(1, self.data.policy_of_step[sampled], torch.ones_like(sampled))
+
+    def _refresh(self, sampled: Tensor, measures: dict[str, Tensor]) -> None:
+        """Hands every sampler the measures it asks for: those of the batch, or distances of extra sequences."""
+        for sampler, rows, draw in self._groups():
+            own = sampled[rows]
+            wanted = sampler.to_refresh(own, draw)
+            if wanted is None:
+                continue
+            if wanted is own:
+                measured = measures[sampler.measure][rows]
+            else:
+                state = {name: value[rows] for name, value in self._state.items()}
+                measured = self.algorithm.distances(state, self.data.batch(wanted))
+            sampler.refresh(wanted, measured, self._updates)
+
+    def _groups(self) -> Iterator[tuple[samplers.Sampler, slice, samplers.Draw]]:
+        """Every arm's sampler, its rows of the stack and its runs' draws."""
+        size = len(self.runs) // len(self._samplers)
+        for index, sampler in enumerate(self._samplers):
+            rows = slice(index * size, (index + 1) * size)
+            yield sampler, rows, lambda count, rows=rows: uniforms(self._sampling[rows], count)
+
+    def measured_now(self) -> dict[str, np.ndarray]:
+        """Distance on the fixed uniform sample, effective sample size, and each behaviour policy's share of what was sampled
+        since the last call; [R] each."""
+        found = {
+            "distance_uniform": self.algorithm.distances(self._state, self._uniform_batch).mean(dim=1),
+            "effective_sample_size": torch.cat([sampler.effective_sample_size() for sampler in self._samplers]),
+        }
+        for index, name in enumerate(self.data.policy_names):
+            found[f"share:{name}"] = self._seen[:, index].double() / self._seen.sum(dim=1)
+        self._seen.zero_()
+        return {name: value.double().cpu().numpy() for name, value in found.items()}
+
+    def sound(self) -> np.ndarray:
+        """Which runs have finite parameters only, [R] bool."""
+        return torch.stack([value.flatten(1).isfinite().all(dim=1) for value in self._state.values()]).all(dim=0).cpu().numpy()
+
+    @property
+    def updates(self) -> int:
+        """How many were made."""
+        return int(self._updates)
+
+    @property
+    def policy(self) -> Tensor:
+        """The policies' parameters, a copy on the host, [R, layout.size]."""
+        return self._state["policy"].detach().cpu().clone()
+
+    def tensors(self) -> dict[str, Tensor]:
+        """The live tensors that the future of the stack depends on."""
+        live = {f"state.{name}": value for name, value in self._state.items()}
+        for index, sampler in enumerate(self._samplers):
+            live |= {f"sampler.{index}.{name}": value for name, value in sampler.state().items()}
+        return live | {"updates": self._updates, "seen": self._seen}
+
+    def generators(self) -> dict[str, torch.Generator]:
+        """The random streams that go on from update to update."""
+        streams = {f"sampling.{run}": each for run, each in enumerate(self._sampling)}
+        return streams | {f"noise.{run}": each for run, each in enumerate(self._noise)}
+
+
+def stream(seed: int, name: str, *more: int) -> np.random.SeedSequence:
+    """The named random stream of a seed."""
+    return np.random.SeedSequence([seed, STREAMS.index(name), *more])
+
+
+def generator(seed: int, name: str, device: str | torch.device = "cpu") -> torch.Generator:
+    """The same for torch on a device."""
+    return torch.Generator(device).manual_seed(int(stream(seed, name).generate_state(1, np.uint64)[0] >> 1))
+
+
+def uniforms(generators: list[torch.Generator], count: int) -> Tensor:
+    """[R, count] float64 in [0, 1), each run's from its own generator."""
+    return torch.stack([torch.rand(count, dtype=torch.float64, generator=own, device=own.device) for own in generators])
+
+
+def _common(settings: dict[str, dict]) -> dict:
+    """The settings that arms of a stack share: all but their samplers'."""
+    (first, one), *others = settings.items()
+    for arm, own in others:
+        differing = sorted(key for key in own.keys() | one.keys() if own.get(key) != one.get(key))
+        if not SAMPLER_SETTINGS.issuperset(differing):
+            raise BenchError(
+                f"arms {first} and {arm} differ in {', '.join(differing)}: only samplers may differ inside a stack",
+                where="settings",
+                do="train them in stacks of their own",
+            )
+    return one
