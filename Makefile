@@ -4,6 +4,8 @@ scales := smoke quick laptop paper
 
 #: SCALE        smoke, quick, laptop or paper (default: quick)
 SCALE ?= quick
+#: SWEEP        for `make sweep`: a file in workflow/sweeps (default: what_decides)
+SWEEP ?= what_decides
 #: CORES        a number, or all (the default)
 CORES ?= all
 #: CONFIG       settings on top of the scale's: CONFIG='key=value ...'
@@ -20,7 +22,7 @@ in_venv = PATH="$(CURDIR)/.venv/bin:$$PATH"
 # A stranger's PYTHONPATH must not put other packages before the locked ones.
 unexport PYTHONPATH PYTHONHOME
 
-ifneq ($(filter reproduce,$(MAKECMDGOALS)),)
+ifneq ($(filter reproduce sweep,$(MAKECMDGOALS)),)
   ifneq ($(words $(SCALE)) $(filter $(SCALE),$(scales)),1 $(SCALE))
     $(error SCALE='$(SCALE)' is not a scale; use one of: $(scales). For example: make reproduce SCALE=smoke)
   endif
@@ -33,7 +35,7 @@ ifneq ($(filter-out cpu cuda,$(TORCH)),)
 endif
 
 .DEFAULT_GOAL := help
-.PHONY: help setup reproduce notebook benchmark test lint lock clean
+.PHONY: help setup reproduce sweep notebook benchmark test lint lock clean
 
 help: ## list the commands and the settings
 	@awk 'BEGIN { FS = ":.*## "; print "make COMMAND [SETTING=VALUE ...]\n\nCommands:" } \
@@ -43,6 +45,9 @@ help: ## list the commands and the settings
 
 reproduce: setup ## the paper from start to end at SCALE, into results/SCALE/
 	@$(in_venv) snakemake $(ARGS) --profile workflow/profiles/local --cores $(CORES) --config scale=$(SCALE) $(CONFIG)
+
+sweep: setup ## the variants of workflow/sweeps/SWEEP.yaml at SCALE, into results/SCALE/sweeps/SWEEP/
+	@$(in_venv) snakemake $(ARGS) --profile workflow/profiles/local --cores $(CORES) --config scale=$(SCALE) sweep=$(SWEEP) $(CONFIG)
 
 notebook: setup ## the interactive notebook on the games, in a browser; its code is in the menu at the top right
 	@$(in_venv) python -m marimo run pjap_bench/notebook/games.py --include-code $(ARGS)

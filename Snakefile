@@ -1,5 +1,6 @@
 # The whole paper: games -> datasets -> training -> statistics -> figures -> report.
 # `snakemake --cores 2 --config scale=smoke|quick|laptop|paper`; every setting is in workflow/config/paper.yaml.
+# With `sweep=NAME` too: workflow/sweeps/NAME.yaml instead of the paper.
 import json
 import re
 import shlex
@@ -22,7 +23,7 @@ include: "workflow/rules/common.smk"
 
 rule all:
     input:
-        f"{RESULTS}/report.html",
+        multiext(f"{RESULTS}/sweep", ".csv", ".png") if SWEEP else f"{RESULTS}/report.html",
 
 
 include: "workflow/rules/games.smk"
@@ -33,3 +34,8 @@ include: "workflow/rules/statistics.smk"
 include: "workflow/rules/figures.smk"
 include: "workflow/rules/notebook.smk"
 include: "workflow/rules/report.smk"
+
+
+if SWEEP:
+
+    include: "workflow/rules/sweep.smk"

@@ -170,6 +170,21 @@ def draw(given: argparse.Namespace) -> None:
     style.save(figures.draw(given.figure, given.results, origin), given.results / "figures" / given.figure, origin)
 
 
+def tabulate_sweep(given: argparse.Namespace) -> None:
+    """The table of a sweep from the scores of its arms."""
+    from pjap_bench.statistics import sweep
+
+    sweep.tabulate(given.results, given.settings, _stamp_of_runs("pjap_bench.statistics.sweep", given))
+
+
+def draw_sweep(given: argparse.Namespace) -> None:
+    """Draws the figure of a sweep from its table."""
+    from pjap_bench.figures import style, sweep
+
+    origin = _stamp_of_runs("pjap_bench.figures.sweep", given)
+    style.save(sweep.draw(given.results, origin), given.results / "sweep", origin)
+
+
 def draw_claims(given: argparse.Namespace) -> None:
     """Draws the small figure of every claim that has one."""
     from pjap_bench.figures import CLAIMS, claims, style
@@ -304,6 +319,9 @@ def _parser() -> argparse.ArgumentParser:
     added.add_argument(
         "--figure", required=True, help="a name in pjap_bench.figures.FIGURES, for instance figure1 or figure1_seeds"
     )
+
+    labelled(command("tabulate-sweep", tabulate_sweep), "results")
+    labelled(command("draw-sweep", draw_sweep), "results")
 
     labelled(command("draw-claims", draw_claims), "results", settings=False)
 

@@ -14,6 +14,7 @@ ROOT = Path(__file__).parent.parent
 FOLDER = ROOT / "workflow" / "config"
 SCHEMAS = ROOT / "workflow" / "schemas"
 CARDS = ROOT / "datasets"
+SWEEPS = ROOT / "workflow" / "sweeps"
 
 #: what algorithms and what samplers are made of, beside them
 SHARED_FILES = frozenset(("update", "priorities"))
@@ -105,6 +106,47 @@ def training_settings(configuration: dict[str, Any], dataset: str, arm: str) -> 
             "updates": configuration["experiments"][dataset]["updates"],
         }
     )
+
+
+def swept(configuration: dict[str, Any], name: str) -> dict[str, Any]:
+    """The configuration of a sweep: every variant of its arms as an arm of its own, `ARM__VARIANT`, on its one dataset.
+
+    A variant that changes only what an arm's sampler ignores is left out for that arm: its runs would be the first variant's.
+    The key "sweep" holds the sweep, with the arm that stands for each variant.
+
+    Raises:
+        BenchError: no such sweep, a violation of its schema, an unknown arm, dataset or setting.
+    """
+    path = SWEEPS / f"{name}.yaml"
+    if not path.exists():
+        known = ", ".join(sorted(each.stem for each in SWEEPS.glob("*.yaml"))) or "(none)"
+        raise BenchError(f"unknown sweep '{name}'", where="sweep", do=f"use one of: {known}; or write {path.name} beside them")
+    sweep = _mapping(path)
+    validate(sweep, "sweep", path)
+    if sweep["dataset"] not in configuration["experiments"]:
+        known = ", ".join(configuration["experiments"])
+        raise BenchError(f"no experiment on '{sweep['dataset']}'", where=path, do=f"use one of: {known}")
+    experiment = configuration["experiments"][sweep["dataset"]]
+    experiment = {key: sweep.get(key, experiment[key]) for key in ("seeds", "updates")}
+    arms: dict[str, Any] = {}
+    for variant, changed in sweep["variants"].items():
+        changed["arms"], settings = {}, changed.get("settings", {})
+        for arm in sweep["arms"]:
+            if arm not in configuration["arms"]:
+                raise BenchError(f"unknown arm '{arm}'", where=path, do=f"use one of: {', '.join(configuration['arms'])}")
+            chosen = configuration["arms"][arm]
+            ignored = chosen["sampler"] == "uniform" and SAMPLER_SETTINGS.issuperset(settings) and bool(arms)
+            changed["arms"][arm] = next(iter(sweep["variants"].values()))["arms"][arm] if ignored else f"{arm}__{variant}"
+            if not ignored:
+                own = chosen.get("settings", {}) | settings
+                arms[f"{arm}__{variant}"] = chosen | {"label": f"{chosen['label']}, {changed['label']}", "settings": own}
+    result = configuration | {
+        "arms": arms,
+        "experiments": {sweep["dataset"]: experiment | {"arms": list(arms)}},
+        "regime": f"sweep {name}: {experiment['updates']} updates, {experiment['seeds']} seeds; else {configuration['regime']}",
+    }
+    _check(result, path)
+    return result | {"sweep": sweep | {"name": name}}
 
 
 class Stack(NamedTuple):

@@ -1,8 +1,12 @@
 # What the rules share: the checked configuration, digests of sources, names of jobs.
 # --config and --configfile come on top of the scale's settings, and are checked like them.
 SCALE = config.get("scale", "quick")
-SETTINGS = configuration.load(SCALE, {key: value for key, value in config.items() if key != "scale"})
+SETTINGS = configuration.load(SCALE, {key: value for key, value in config.items() if key not in ("scale", "sweep")})
 RESULTS = f"{SETTINGS['results']}/{SCALE}"
+SWEEP = config.get("sweep")  # a file in workflow/sweeps; its results lie in a folder of their own
+if SWEEP:
+    SETTINGS = configuration.swept(SETTINGS, SWEEP)
+    RESULTS = f"{RESULTS}/sweeps/{SWEEP}"
 SCALE_LABEL = json.dumps({"scale": SCALE})
 LABEL = json.dumps(
     {"scale": SCALE, "regime": SETTINGS["regime"]}

@@ -1,0 +1,46 @@
+# A sweep: `--config sweep=NAME` makes its variants the arms of the workflow, and these two rules its end.
+rule tabulate_sweep:
+    input:
+        f"{RESULTS}/scores.csv",
+    output:
+        multiext(f"{RESULTS}/", "sweep.csv", "sweep.provenance.json"),
+    log:
+        f"{RESULTS}/logs/tabulate_sweep.log",
+    benchmark:
+        f"{RESULTS}/benchmarks/tabulate_sweep.tsv"
+    threads: 1
+    resources:
+        mem_mb=2000,
+        runtime=10,
+    params:
+        settings=json.dumps(EVALUATED | {"sweep": SETTINGS["sweep"]}),
+        label=LABEL,
+        results=lambda wildcards: RESULTS,
+        code=code("statistics.sweep"),
+    shell:
+        "python -m pjap_bench tabulate-sweep --settings {params.settings:q} --label {params.label:q}"
+        " --results {params.results:q} > {log:q} 2>&1"
+
+
+rule draw_sweep:
+    input:
+        multiext(f"{RESULTS}/", "sweep.csv", "sweep.provenance.json"),
+        SUMMARIES,
+    output:
+        multiext(f"{RESULTS}/sweep", ".png", ".pdf"),
+    log:
+        f"{RESULTS}/logs/draw_sweep.log",
+    benchmark:
+        f"{RESULTS}/benchmarks/draw_sweep.tsv"
+    threads: 1
+    resources:
+        mem_mb=2000,
+        runtime=10,
+    params:
+        settings=json.dumps(EVALUATED),
+        label=LABEL,
+        results=lambda wildcards: RESULTS,
+        code=code("figures.sweep"),
+    shell:
+        "python -m pjap_bench draw-sweep --settings {params.settings:q} --label {params.label:q}"
+        " --results {params.results:q} > {log:q} 2>&1"
