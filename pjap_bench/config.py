@@ -171,10 +171,21 @@ def stacks(configuration: dict[str, Any], dataset: str) -> list[Stack]:
         groups.setdefault(json.dumps(common, sort_keys=True), []).append(arm)
     seeds, found = experiment_seeds(experiment), []
     for group in groups.values():
-        for arms in (group[start : start + size] for start in range(0, len(group), size)):
+        for arms in _parts(group, size):
             count = size // len(arms)
             found += [Stack(arms, seeds[start : start + count]) for start in range(0, len(seeds), count)]
     return found
+
+
+def _parts(arms: list[str], size: int) -> Iterable[list[str]]:
+    """Parts of at most `size` arms whose joined names fit a folder's name."""
+    part: list[str] = []
+    for arm in arms:
+        if part and (len(part) == size or len("+".join([*part, arm])) > 200):
+            yield part
+            part = []
+        part.append(arm)
+    yield part
 
 
 def _check(configuration: dict, where: object) -> None:

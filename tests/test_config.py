@@ -5,7 +5,7 @@ import copy
 import pytest
 import yaml
 
-from pjap_bench import algorithms, config, samplers
+from pjap_bench import algorithms, config, files, samplers
 from pjap_bench.datasets import cards
 from pjap_bench.errors import BenchError
 
@@ -144,6 +144,48 @@ def test_stacks_hold_arms_that_differ_in_their_samplers_only():
     assert sorted(runs) == sorted((arm, seed) for arm in settings["experiments"]["good"]["arms"] for seed in range(10))
     assert all("behaviour_cloning" not in stack.arms or len(stack.arms) == 1 for stack in stacks)
     assert all("maddpg_cql_current" not in stack.arms or len(stack.arms) == 1 for stack in stacks)
+    for stack in config.stacks(config.swept(config.load("laptop", {"jobs": {"runs_per_stack": 50}}), "what_decides"), "good"):
+        assert len("+".join(stack.arms)) <= 200  # a folder's name
     alone = config.stacks(config.load("paper"), "good")
     assert all(len(stack.arms) == len(stack.seeds) == 1 for stack in alone)
     assert alone[0].name == "maddpg_cql/seeds-0-0"
+
+
+def test_a_sweep_makes_an_arm_of_every_variant():
+    settings = config.load("quick")
+    swept = config.swept(settings, "what_decides")
+    variants = swept["sweep"]["variants"]
+    assert config.training_settings(swept, "good", "maddpg_cql__raw")["standardise"] is False
+    assert config.training_settings(swept, "good", "maddpg_cql_pjap__steepness_12")["steepness"] == 12.0
+    same, plain = (
+        config.training_settings(swept, "good", "maddpg_cql_pjap__as_is"),
+        config.training_settings(settings, "good", "maddpg_cql_pjap"),
+    )
+    assert same == plain
+    # what only a sampler sees is not trained again without that sampler
+    assert variants["steepness_12"]["arms"]["maddpg_cql"] == "maddpg_cql__as_is"
+    assert "maddpg_cql__steepness_12" not in swept["arms"]
+    assert set(swept["experiments"]) == {"good"}
+    assert "sweep" not in settings
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"arms": ["nobody"]}, "unknown arm 'nobody'"),
+        ({"dataset": "poor"}, "no experiment on 'poor'"),
+        ({"variants": {"a": {"label": "a", "settings": {"steepnes": 1}}}}, "unknown key .*steepnes"),
+        ({"variants": {"a": {"label": "a", "settings": {"batch": 0}}}}, r"arms.maddpg_cql\w*__a.settings.batch"),
+        ({"variants": {"A__b": {"label": "a"}}}, "A__b"),
+        ({"variants": {}}, "variants"),
+        ({"colour": "red"}, "unknown key 'colour'"),
+    ],
+)
+def test_a_bad_sweep_is_one_clear_error(tmp_path, monkeypatch, change, message):
+    good = files.read_yaml(config.SWEEPS / "what_decides.yaml")
+    (tmp_path / "bad.yaml").write_text(yaml.safe_dump(good | change))
+    monkeypatch.setattr(config, "SWEEPS", tmp_path)
+    with pytest.raises(BenchError, match=message):
+        config.swept(config.load("quick"), "bad")
+    with pytest.raises(BenchError, match=r"unknown sweep 'other'.*bad"):
+        config.swept(config.load("quick"), "other")
