@@ -27,7 +27,7 @@ FIGURE6_CAPTION = (
     "Two-agent HalfCheetah. a, c: final return (the final policy, never the best checkpoint), bars are 95 % percentile bootstrap "
     "intervals over seeds, dots are seeds; these intervals under-cover at few seeds (about 90 % for a mean of 10 normal values), "
     "so no verdict rests on them. The median is over seeds; with one task rliable’s median is the mean. b, d: distances with "
-    "95 % bands. Behaviour cloning, the uniform sample and the noise floor are ours."
+    "95 % bands. All arms but the first two, the uniform sample and the noise floor are ours."
 )
 ROBUSTNESS_CAPTION = (
     "Beside the map's own question: data whose centre moves along the diagonal until the optimum lies outside them, and other "

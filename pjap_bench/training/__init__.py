@@ -115,7 +115,7 @@ class _Job:
         names = f"seed{'s' if len(seeds) > 1 else ''} {', '.join(map(str, seeds))}"
         self.name = f"{path.stem}/{'+'.join(settings)} {names}"
         self.updates = self.stack.settings["updates"]
-        self._dataset, self._settings, self._seeds, self._stamp = path.stem, settings, seeds, stamp
+        self._dataset, self._settings, self._seeds, self._stamp, self._device = path.stem, settings, seeds, stamp, device
         own = {key: stamp[key] for key in ENVIRONMENT} | {"device": _device_name(device)}
         self._environments: list[dict] = [{"from": 0, "environment": own}]
         data = self.stack.data
@@ -225,6 +225,8 @@ class _Job:
         timing = {"seconds": self.seconds, "updates_per_second": self.update / max(self.seconds, 1e-9)}
         timing |= {"runs": len(self.stack.runs)}
         timing |= {"peak_memory_bytes": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024}
+        if self._device.type == "cuda":
+            timing |= {"peak_device_memory_bytes": torch.cuda.max_memory_allocated(self._device)}
         files.write_json(output / "timing.json", timing)
         described = {
             "stamp": self._stamp,
