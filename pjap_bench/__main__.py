@@ -108,6 +108,9 @@ def list_datasets(given: argparse.Namespace) -> None:
     """Lists every dataset as a table, or shows one card in words, with --file also the statistics of its data."""
     from pjap_bench.datasets import cards, description, hdf5, listing
 
+    if given.markdown:
+        listing.renew(given.markdown)
+        return
     dataset = hdf5.read(given.file) if given.file else None
     name = given.name or (dataset and dataset.attributes["dataset"])
     if name is None:
@@ -293,6 +296,7 @@ def _parser() -> argparse.ArgumentParser:
     added = command("datasets", list_datasets)
     added.add_argument("name", nargs="?", help="name of a card in datasets/")
     added.add_argument("--file", type=Path, help="HDF5 file of that dataset, for instance results/quick/datasets/NAME.h5")
+    added.add_argument("--markdown", type=Path, metavar="FILE", help="renew the table of all datasets in this file instead")
 
     added = labelled(command("describe", describe), settings=False)
     added.add_argument("--dataset", type=Path, required=True, help="HDF5 file")

@@ -76,14 +76,41 @@ def validate(value: Any, schema: str, where: object) -> None:
     if not errors:
         return
     # "fits none of the alternatives" says less than what is wrong with a key of its own
-    error = jsonschema.exceptions.best_match([each for each in errors if each.validator != "oneOf"] or errors)
+    of_keys = [each for each in errors if each.validator != "oneOf"]
+    error, case = (jsonschema.exceptions.best_match(of_keys), "") if of_keys else _in_its_case(errors[0], where)
     key = ".".join(str(part) for part in error.absolute_path)
     if error.validator == "additionalProperties":
         unknown = sorted(set(error.instance) - set(error.schema.get("properties", {})))
         key = ".".join(filter(None, [key, unknown[0]])) if unknown else key
         known = ", ".join(sorted(error.schema.get("properties", {})))
         raise BenchError(f"unknown key '{key}'", where=where, do=f"remove it or use one of: {known}")
+    if error.validator == "required":
+        missing = next(name for name in error.validator_value if name not in error.instance)
+        what = f"key '{'.'.join(filter(None, [key, missing]))}' is missing"
+        raise BenchError(f"{what}, which '{case}' needs" if case else what, where=where, do="add it")
+    if error.validator == "oneOf" and all(set(each) == {"required"} for each in error.validator_value):
+        choice = " and ".join(f"'{name}'" for each in error.validator_value for name in each["required"])
+        raise BenchError(f"of the keys {choice} '{case}' needs one, and only one", where=where, do="add or remove one")
     raise BenchError(f"key '{key or '(top level)'}': {_short(error.message)}", where=where, do="correct the value")
+
+
+def _in_its_case(error: jsonschema.ValidationError, where: object) -> tuple[jsonschema.ValidationError, str]:
+    """Of alternatives told apart by a constant (a card's `source`), the violation of the one that is meant, and which it is.
+
+    Raises:
+        BenchError: a key that does not go with that alternative.
+    """
+    for number, alternative in enumerate(error.validator_value):
+        rules = alternative.get("properties", {})
+        for name, rule in rules.items():
+            if isinstance(rule, dict) and "const" in rule and error.instance.get(name) == rule["const"]:
+                case = f"{name}: {rule['const']}"
+                for key in error.instance:
+                    if rules.get(key) is False:
+                        raise BenchError(f"key '{key}' does not go with '{case}'", where=where, do="remove it")
+                inner = [each for each in error.context if each.schema_path[0] == number]
+                return max(inner, key=jsonschema.exceptions.relevance), case
+    return jsonschema.exceptions.best_match([error]), ""
 
 
 def experiment_seeds(experiment: dict[str, Any]) -> list[int]:

@@ -6,6 +6,7 @@ the number of episodes played side by side, or of processes, then does not chang
 """
 
 import itertools
+import json
 from pathlib import Path
 
 import numpy as np
@@ -96,4 +97,13 @@ def save(path: str | Path, weights: list[np.ndarray], biases: list[np.ndarray], 
     tensors = {f"weight_{i}": np.ascontiguousarray(weight, dtype=np.float32) for i, weight in enumerate(weights)}
     tensors |= {f"bias_{i}": np.ascontiguousarray(bias, dtype=np.float32) for i, bias in enumerate(biases)}
     with files.written_beside(path) as temporary:
-        temporary.write_bytes(safetensors.numpy.save(tensors, metadata=metadata))
+        temporary.write_bytes(_sorted(safetensors.numpy.save(tensors, metadata=metadata)))
+
+
+def _sorted(saved: bytes) -> bytes:
+    """The same file with its metadata in the order of their names: safetensors' own order is another at every call."""
+    start = 8 + int.from_bytes(saved[:8], "little")
+    header = json.loads(saved[8:start])
+    header["__metadata__"] = dict(sorted(header["__metadata__"].items()))
+    text = json.dumps(header, separators=(",", ":"), ensure_ascii=False).encode()
+    return saved[:8] + text.ljust(start - 8) + saved[start:]

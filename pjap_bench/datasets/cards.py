@@ -4,6 +4,7 @@ import dataclasses
 from pathlib import Path
 
 from pjap_bench import config, files
+from pjap_bench.environments import ENVIRONMENTS
 from pjap_bench.errors import BenchError
 
 FOLDER = config.CARDS
@@ -30,8 +31,8 @@ def load(name: str) -> dict:
     """The checked card of a dataset.
 
     Raises:
-        BenchError: no such dataset, a card that does not fit workflow/schemas/card.schema.json, or a mixture of mixtures (so
-            also of itself) or of other environments.
+        BenchError: no such dataset, a card that does not fit workflow/schemas/card.schema.json, an unknown environment, or a
+            mixture of mixtures (so also of itself) or of other environments.
     """
     card = _read(name)
     for part in parts(card):
@@ -73,6 +74,9 @@ def _read(name: str) -> dict:
     config.validate(card, "card", path)
     if card["id"] != name:
         raise BenchError(f"id '{card['id']}' differs from the file's name", where=path, do="make them equal")
+    if card["environment"] not in ENVIRONMENTS:
+        known = ", ".join(ENVIRONMENTS)
+        raise BenchError(f"unknown environment '{card['environment']}'", where=path, do=f"use one of: {known}, or add one")
     return card
 
 

@@ -1,11 +1,18 @@
-"""Datasets as plain text for a terminal of 110 columns: all cards as a table, one card in words, its statistics."""
+"""Datasets as plain text for a terminal of 110 columns: all cards as a table, one card in words, its statistics.
 
+The table of all cards also as Markdown, for docs/datasets.md.
+"""
+
+import os
 import re
 import textwrap
 from collections.abc import Sequence
+from pathlib import Path
 
+from pjap_bench import files
 from pjap_bench.datasets import cards, description
 from pjap_bench.environments import get as get_environment
+from pjap_bench.errors import BenchError
 
 WIDTH = 110
 
@@ -20,6 +27,12 @@ _COLUMNS = {  # title and greatest width
     "return": 6,
     "publ.": 6,
 }
+_NOTES = (
+    "steps: at full size, fewer where episodes end early; - where only the data say. return: mean over the behaviour "
+    "policies, or what the source states; publ.: the published one, of the dataset that it is or stands for."
+)
+#: a Markdown file holds the table between these
+MARKERS = ("<!-- made from the cards by `python -m pjap_bench datasets --markdown FILE` -->", "<!-- end of the table -->")
 _INDENT = 13
 _NUMBER = re.compile(r"-|[-+]?[0-9.,]+")
 _NAMED, _SHOWN = 8, 15  # policies that a matrix names above its columns, and that fit at all
@@ -27,28 +40,32 @@ _NAMED, _SHOWN = 8, 15  # policies that a matrix names above its columns, and th
 
 def table() -> str:
     """Every card, one row each; long cells are wrapped, none is cut."""
-    rows = []
-    for name in cards.names():
-        card = cards.load(name)
-        steps, count = transitions(card), policies(card)
-        rows.append(
-            [
-                name,
-                card["source"],
-                card["environment"],
-                str(get_environment(card["environment"]).agents),
-                f"{steps:,}" if steps else "-",
-                str(count) if count else "-",
-                card["licence"],
-                f"{cards.reference_returns(card)['dataset_return']:.0f}",
-                f"{card['published']['mean']:.0f}" if "published" in card else "-",
-            ]
-        )
-    notes = (
-        "steps: at full size, fewer where episodes end early; - where only the data say. return: mean over the behaviour "
-        "policies, or what the source states; publ.: the published one, of the dataset that it is or stands for."
-    )
-    return "\n".join([*_columns(list(_COLUMNS), rows, list(_COLUMNS.values())), "", *textwrap.wrap(notes, WIDTH)])
+    return "\n".join([*_columns(list(_COLUMNS), _rows(), list(_COLUMNS.values())), "", *textwrap.wrap(_NOTES, WIDTH)])
+
+
+def markdown(folder: str) -> str:
+    """The same table as Markdown; `folder` is the way from the page to the cards."""
+    rows = _rows()
+    rule = ["---:" if number else "---" for number in _numbers(rows)]
+    linked = [[f"[{name}]({folder}/{name}.yaml)", *(cell.replace("|", "\\|") for cell in cells)] for name, *cells in rows]
+    return "\n".join([*(f"| {' | '.join(row)} |" for row in [list(_COLUMNS), rule, *linked]), "", _NOTES])
+
+
+def renew(path: Path) -> None:
+    """Replaces the table between the markers of a Markdown file by that of the cards now.
+
+    Raises:
+        BenchError: the file cannot be read, or a marker is missing.
+    """
+    try:
+        text = path.read_text(encoding="utf-8")
+    except OSError as error:
+        raise BenchError(f"cannot be read ({error.strerror})", where=path, do="name a Markdown file") from error
+    before, begin, rest = text.partition(MARKERS[0])
+    _, end, after = rest.partition(MARKERS[1])
+    if not end:
+        raise BenchError("no place for the table", where=path, do=f"put the lines {MARKERS[0]} and {MARKERS[1]} into it")
+    files.write_text(path, f"{before}{begin}\n\n{markdown(os.path.relpath(cards.FOLDER, path.parent))}\n\n{end}{after}")
 
 
 def transitions(card: dict) -> int | None:
@@ -150,6 +167,28 @@ def statistics(found: dict) -> str:
     return "\n".join(lines)
 
 
+def _rows() -> list[list[str]]:
+    """The cells of the table of all cards."""
+    rows = []
+    for name in cards.names():
+        card = cards.load(name)
+        steps, count = transitions(card), policies(card)
+        rows.append(
+            [
+                name,
+                card["source"],
+                card["environment"],
+                str(get_environment(card["environment"]).agents),
+                f"{steps:,}" if steps else "-",
+                str(count) if count else "-",
+                card["licence"],
+                f"{cards.reference_returns(card)['dataset_return']:.0f}",
+                f"{card['published']['mean']:.0f}" if "published" in card else "-",
+            ]
+        )
+    return rows
+
+
 def _of_part(part: cards.Part) -> int | None:
     """Steps that a mixture takes of a dataset, at full size."""
     card = cards.load(part.dataset)
@@ -179,14 +218,16 @@ def _entry(name: str, text: str) -> list[str]:
     )
 
 
+def _numbers(rows: list[list[str]]) -> list[bool]:
+    """Which columns hold numbers alone."""
+    return [all(_NUMBER.fullmatch(cell) for cell in column) for column in zip(*rows, strict=True)]
+
+
 def _columns(titles: Sequence[str], rows: list[list[str]], widest: Sequence[int] | None = None) -> list[str]:
     """Rows below their titles, each column as wide as it needs but for `widest`; numbers end their column."""
     widths = [max(map(len, column)) for column in zip(titles, *rows, strict=True)]
     widths = [min(pair) for pair in zip(widths, widest or widths, strict=True)]
-    numbers = [
-        all(cell.strip("-+").replace(",", "").replace(".", "").isdigit() or cell == "-" for cell in column)
-        for column in zip(*rows, strict=True)
-    ]
+    numbers = _numbers(rows)
     lines = []
     for row in [titles, *rows]:
         cells = [textwrap.wrap(cell, width) or [""] for cell, width in zip(row, widths, strict=True)]

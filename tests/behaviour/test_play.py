@@ -110,6 +110,16 @@ def test_policies_of_any_sizes_are_kept(tmp_path, hidden):
             policies.load(tmp_path / "policy.safetensors", sha256=None, **(sizes | wrong))
 
 
+def test_the_same_policy_is_the_same_file(tmp_path):
+    weights, biases = arrays(ThreeAgentHopper, (5,))
+    metadata = {"settings": '{"a": "\u00e9"}', "level": "3", "seed": "1", "updates": "7", "upright": "1.0"}
+    for index in range(8):
+        policies.save(tmp_path / f"{index}.safetensors", weights, biases, metadata)
+    assert len({path.read_bytes() for path in tmp_path.iterdir()}) == 1
+    found = policies.load(tmp_path / "0.safetensors", sha256=None, agents=3, observation=11, action=1, masked=())
+    assert found.metadata == metadata
+
+
 def test_masked_observations_are_never_seen():
     policy = a_policy(TwoAgentHalfCheetah)
     observations = np.random.default_rng(1).standard_normal((3, 2, 13))

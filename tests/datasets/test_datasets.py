@@ -255,6 +255,11 @@ def card_folder(tmp_path, monkeypatch):
         ("id: good", "id: better", "differs from the file's name"),
         ("environment: two_agent_halfcheetah", "environment: 7", "key 'environment'"),
         ("source: generated", "source: found", "key 'source'"),
+        ("licence: Apache-2.0", "", "key 'licence' is missing. What to do: add it"),
+        ("seed: 1", "", "key 'seed' is missing, which 'source: generated' needs. What to do: add it"),
+        ("seed: 1", "seed: 1\nsize: 3", "key 'size' does not go with 'source: generated'. What to do: remove it"),
+        ("    level: 5200", "    levl: 5200", "unknown key 'policies.0.levl'"),
+        ("environment: two_agent_halfcheetah", "environment: cheetah", "unknown environment 'cheetah'.*: two_agent_halfcheetah"),
     ],
 )
 def test_bad_cards(card_folder, old, new, message):
@@ -265,6 +270,15 @@ def test_bad_cards(card_folder, old, new, message):
     with pytest.raises(BenchError, match=message) as caught:
         cards.load("good")
     assert "good.yaml" in str(caught.value)
+
+
+@pytest.mark.parametrize("source", ["", "file: x.hdf5\nurls: [file:///x.hdf5]\n"])
+def test_a_file_or_addresses(card_folder, source):
+    words = "".join(f"{key}: x\n" for key in ("id", "title", "description", "licence", "citation"))
+    rest = "source: hdf5\nformat: d4rl\nactions: keep\nenvironment: three_agent_hopper\nrandom_return: 0\ndataset_return: 1\n"
+    (card_folder / "x.yaml").write_text(words + rest + source)
+    with pytest.raises(BenchError, match="of the keys 'urls' and 'file' 'source: hdf5' needs one, and only one"):
+        cards.load("x")
 
 
 def test_a_mixture_of_itself(card_folder):

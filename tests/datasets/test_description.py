@@ -10,7 +10,7 @@ import h5py
 import numpy as np
 import pytest
 
-from pjap_bench import __main__, files
+from pjap_bench import __main__, config, files
 from pjap_bench.behaviour.policy import BehaviourPolicy
 from pjap_bench.datasets import cards, collection, croissant, description, hdf5, listing
 from pjap_bench.environments import TwoAgentHalfCheetah
@@ -316,6 +316,31 @@ def test_the_table_lists_every_card_within_its_width(card_folder):
     assert listing.transitions(cards.load(name)) == 1_000_000 + 250_000 + 7000
     assert listing.policies(cards.load(name)) == 4 + 1 + 4
     assert "good: policies good_0, all episodes" in listing.words(cards.load(name))
+
+
+def test_the_table_in_the_documentation_is_that_of_the_cards():
+    text = (config.ROOT / "docs" / "datasets.md").read_text(encoding="utf-8")
+    held = text.partition(listing.MARKERS[0])[2].partition(listing.MARKERS[1])[0]
+    renew = "python -m pjap_bench datasets --markdown docs/datasets.md"
+    assert held.strip() == listing.markdown("../datasets"), f"renew it: {renew}"
+
+
+def test_the_table_of_a_page_is_renewed_in_its_place(card_folder, tmp_path, capsys):
+    page = tmp_path / "docs" / "page.md"
+    page.parent.mkdir()
+    page.write_text("\n".join(["# Before", listing.MARKERS[0], "old", listing.MARKERS[1], "after", ""]))
+    card = files.read_yaml(card_folder / "good_medium.yaml") | {"id": "another", "licence": "this | that"}
+    (card_folder / "another.yaml").write_text(json.dumps(card))
+    assert __main__.main(["datasets", "--markdown", str(page)]) == 0
+    lines = page.read_text().splitlines()
+    assert lines[:2] == ["# Before", listing.MARKERS[0]] and lines[-2:] == [listing.MARKERS[1], "after"]
+    (row,) = [line for line in lines if "another" in line]
+    assert row.startswith("| [another](../cards/another.yaml) | mixture |") and "this \\| that" in row
+    assert "old" not in lines and sum(line.startswith("| [") for line in lines) == len(cards.names())
+    page.write_text("nothing")
+    assert __main__.main(["datasets", "--markdown", str(page)]) == 2
+    assert "no place for the table" in capsys.readouterr().err
+    assert page.read_text() == "nothing"
 
 
 @pytest.mark.parametrize("name", cards.names())

@@ -123,7 +123,7 @@ def test_not_testable(judge, change, reason):
         (GAMES | {"parts": [BELOW | {"estimate": "height"}]}, "C1 refers to the unknown estimate 'height'"),
         (RUNS | {"region": {"near": 0}}, "claims.yaml: .*near"),
         (RUNS | {"extra": 1}, "unknown key 'claims.0.extra'"),
-        ({key: value for key, value in RUNS.items() if key != "region"}, "'region' is a required property"),
+        ({key: value for key, value in RUNS.items() if key != "region"}, "key 'claims.0.region' is missing"),
     ],
 )
 def test_bad_claims(judge, summarised, claim, message):
