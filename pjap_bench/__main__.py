@@ -220,11 +220,16 @@ def report(given: argparse.Namespace) -> None:
 def benchmark(given: argparse.Namespace) -> None:
     """Measures what things cost on this machine; prints a table."""
     from pjap_bench import benchmarks, config
-    from pjap_bench.benchmarks import table
+    from pjap_bench.benchmarks import picture, table
+    from pjap_bench.figures import style
     from pjap_bench.provenance import stamp
 
-    rows = benchmarks.measure(config.load("paper"))
-    print(table.write(rows, stamp("pjap_bench.benchmarks", {"scale": "paper"}), given.output))
+    parts = given.only or list(benchmarks.PARTS)
+    rows = benchmarks.measure(config.load("paper"), parts, given.device)
+    origin = stamp("pjap_bench.benchmarks", {"scale": "paper"}) | {"device": benchmarks.device_name(given.device)}
+    print(table.write(rows, origin, given.output))
+    if "training" in parts:
+        style.save(picture.draw(rows, origin), given.output.with_name(f"{given.output.stem}_training"), origin, ("png",))
 
 
 def train_behaviour(given: argparse.Namespace) -> None:
@@ -335,7 +340,10 @@ def _parser() -> argparse.ArgumentParser:
     labelled(command("report", report), "results")
 
     added = command("benchmark", benchmark)
-    added.add_argument("--output", type=Path, required=True, help="CSV file")
+    added.add_argument("--output", type=Path, required=True, help="CSV file; the picture of training lies beside it")
+    parts = ("games", "notebook", "datasets", "training")
+    added.add_argument("--only", nargs="+", choices=parts, metavar="PART", help=f"some of: {', '.join(parts)}; default: all")
+    added.add_argument("--device", choices=["cpu", "cuda"], default="cpu", help="of the training")
 
     added = command("train-behaviour", train_behaviour)
     added.add_argument("--dataset", required=True, help="name of a card in datasets/")
