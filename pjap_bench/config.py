@@ -9,6 +9,7 @@ import jsonschema
 
 from pjap_bench import files
 from pjap_bench.errors import BenchError
+from pjap_bench.stacks import SAMPLER_SETTINGS, shared
 
 ROOT = Path(__file__).parent.parent
 FOLDER = ROOT / "workflow" / "config"
@@ -18,15 +19,6 @@ SWEEPS = ROOT / "workflow" / "sweeps"
 
 #: what algorithms and what samplers are made of, beside them
 SHARED_FILES = frozenset(("update", "priorities"))
-
-#: what arms of a stack may differ in
-SAMPLER_SETTINGS = frozenset(
-    {
-        *("sampler", "priority_exponent"),
-        *("steepness", "epsilon", "on_ramp", "refresh", "refresh_sequences"),  # pjap
-        *("td_exponent", "td_floor", "td_ceiling"),
-    }
-)
 
 #: from the smallest to the largest; a claim names the smallest that can show it
 SCALES = ("smoke", "quick", "laptop", "paper")
@@ -193,9 +185,8 @@ def stacks(configuration: dict[str, Any], dataset: str) -> list[Stack]:
     experiment, size = configuration["experiments"][dataset], configuration["jobs"]["runs_per_stack"]
     groups: dict[str, list[str]] = {}
     for arm in experiment["arms"]:
-        settings = training_settings(configuration, dataset, arm)
-        common = {key: value for key, value in settings.items() if key not in SAMPLER_SETTINGS}
-        groups.setdefault(json.dumps(common, sort_keys=True), []).append(arm)
+        common = json.dumps(shared(training_settings(configuration, dataset, arm)), sort_keys=True)
+        groups.setdefault(common, []).append(arm)
     seeds, found = experiment_seeds(experiment), []
     for group in groups.values():
         for arms in _parts(group, size):

@@ -13,10 +13,10 @@ import torch
 from torch import Tensor
 
 from pjap_bench import algorithms, samplers
-from pjap_bench.config import SAMPLER_SETTINGS
 from pjap_bench.datasets.hdf5 import Dataset
 from pjap_bench.datasets.sequences import SequenceData
 from pjap_bench.errors import BenchError
+from pjap_bench.stacks import shared
 from pjap_bench.training.graph import captured
 
 STREAMS = ("initialisation", "sampling", "ood_actions", "evaluation", "uniform_sample")
@@ -162,9 +162,11 @@ def uniforms(generators: list[torch.Generator], count: int) -> Tensor:
 def _common(settings: dict[str, dict]) -> dict:
     """The settings that arms of a stack share: all but their samplers'."""
     (first, one), *others = settings.items()
+    expected = shared(one)
     for arm, own in others:
-        differing = sorted(key for key in own.keys() | one.keys() if own.get(key) != one.get(key))
-        if not SAMPLER_SETTINGS.issuperset(differing):
+        found = shared(own)
+        differing = sorted(key for key in found.keys() | expected.keys() if found.get(key) != expected.get(key))
+        if differing:
             raise BenchError(
                 f"arms {first} and {arm} differ in {', '.join(differing)}: only samplers may differ inside a stack",
                 where="settings",

@@ -162,7 +162,7 @@ def test_arms_of_a_seed_start_alike(noise_dataset, fast):
 
 
 def test_only_samplers_may_differ_inside_a_stack(noise_dataset, fast):
-    with pytest.raises(BenchError, match=r"arms one and two differ in cql_weight, steepness: only samplers"):
+    with pytest.raises(BenchError, match=r"arms one and two differ in cql_weight: only samplers"):
         Stack(noise_dataset, {"one": fast, "two": fast | {"cql_weight": 1.0, "steepness": 2.0}}, [0], CPU)
 
 
