@@ -29,7 +29,7 @@ from pjap_bench.errors import BenchError
 
 #: a stuck seed is replaced by itself plus this
 SEED_STEP = 100
-SEED_ATTEMPTS = 5
+SEED_ATTEMPTS = 12
 
 
 class StuckSeed(Exception):
