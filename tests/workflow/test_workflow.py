@@ -105,9 +105,9 @@ def test_nothing_is_to_be_done_after_a_finished_run(finished):
     ("changed", "reruns", "rests"),
     [
         ("pjap_bench/figures/figure3.py", {"draw_figure": 1, "write_report": 1}, {"train", "simulate_games"}),
-        ("pjap_bench/samplers/pjap.py", {"train": 6, "compute_statistics": 1}, {"collect_dataset", "simulate_games"}),
+        ("pjap_bench/samplers/pjap.py", {"train": 8, "compute_statistics": 1}, {"collect_dataset", "simulate_games"}),
         ("pjap_bench/games/learning.py", {"simulate_games": 1, "judge_claims": 1}, {"train", "collect_dataset"}),
-        ("pjap_bench/behaviour/play.py", {"collect_dataset": 2, "mix_dataset": 1, "train": 6}, {"simulate_games"}),
+        ("pjap_bench/behaviour/play.py", {"collect_dataset": 2, "mix_dataset": 1, "train": 8}, {"simulate_games"}),
         ("pjap_bench/notebook/games.py", {"export_notebook": 1, "write_report": 1}, {"draw_figure", "simulate_games"}),
         ("pjap_bench/report/page.html.jinja", {"write_report": 1}, {"draw_figure", "compute_statistics"}),
     ],
@@ -126,7 +126,7 @@ def test_a_changed_source_reruns_its_stage_and_what_follows(finished, changed, r
 
 def test_a_changed_setting_reruns_what_depends_on_it(finished):
     plan = planned(finished, "--cores", "1", "--config", "scale=smoke", "training={reward_scale: 0.2}")
-    assert plan["train"] == 6
+    assert plan["train"] == 8
     assert "collect_dataset" not in plan
     plan = planned(finished, "--cores", "1", "--config", "scale=smoke", "arms={maddpg_cql_pjap: {settings: {steepness: 3.0}}}")
     assert plan["train"] == 4  # the stacks in which that arm trains
