@@ -33,6 +33,16 @@ def run_files(name):
     return [f"{RESULTS}/runs/{dataset}/{stack.name}/{name}" for dataset in EXPERIMENTS for stack in STACKS[dataset]]
 
 
+def arms_settings(wildcards):
+    """By arm, all that its results depend on."""
+    return {arm: configuration.training_settings(SETTINGS, wildcards.dataset, arm) for arm in wildcards.arms.split("+")}
+
+
+def seeds_of(wildcards):
+    first, last = map(int, wildcards.seeds.split("-"))
+    return list(range(first, last + 1))
+
+
 def any_of(names):
     """For wildcard constraints."""
     return "|".join(map(re.escape, sorted(set(names)))) or "none"

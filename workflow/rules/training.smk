@@ -1,16 +1,6 @@
 # Training: a stack is some arms and seeds on one dataset that train side by side (`jobs.runs_per_stack`), in a folder of its
 # own. Progress lines go to the terminal and into the log. Checkpoints are no outputs: Snakemake would delete them with a
 # failed job.
-def arms_settings(wildcards):
-    """By arm, all that its results depend on."""
-    return {arm: configuration.training_settings(SETTINGS, wildcards.dataset, arm) for arm in wildcards.arms.split("+")}
-
-
-def seeds_of(wildcards):
-    first, last = map(int, wildcards.seeds.split("-"))
-    return list(range(first, last + 1))
-
-
 rule train:
     input:
         data=f"{RESULTS}/datasets/{{dataset}}.h5",
