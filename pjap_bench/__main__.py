@@ -314,7 +314,9 @@ def _parser() -> argparse.ArgumentParser:
     added.add_argument("--checkpoint-every", type=_positive, required=True, help="updates")
     added.add_argument("--threads", type=_positive, default=1)
     added.add_argument("--device", choices=["cpu", "cuda"], default="cpu")
-    added.add_argument("--evaluators", type=int, default=0, help="processes that play evaluations while training goes on")
+    added.add_argument(
+        "--evaluators", type=_not_negative, default=0, help="processes that play evaluations while training goes on"
+    )
     added.add_argument(
         "--stop-after", type=float, default=0, metavar="MINUTES", help="stop at a checkpoint, exit code 75; 0: never"
     )
@@ -361,6 +363,10 @@ def _json(text: str) -> dict:
     if not isinstance(value, dict):
         raise argparse.ArgumentTypeError("not a JSON object")
     return value
+
+
+def _not_negative(text: str) -> int:
+    return 0 if text == "0" else _positive(text)
 
 
 def _positive(text: str) -> int:

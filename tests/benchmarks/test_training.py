@@ -108,8 +108,8 @@ def test_each_has_a_process_of_its_own_with_one_thread():
         assert {call(name, torch.get_num_threads) for name in training.SERIES} == {1}
 
 
-@pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU")
-def test_no_gpu(tiny_settings):
+def test_no_gpu(tiny_settings, monkeypatch):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     with pytest.raises(BenchError, match="no CUDA device"):
         training.measure(tiny_settings, "cuda", TINY)
 
