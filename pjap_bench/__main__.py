@@ -143,6 +143,10 @@ def train(given: argparse.Namespace) -> None:
     from pjap_bench.datasets import hdf5
     from pjap_bench.provenance import stamp
 
+    if not given.settings or not all(isinstance(own, dict) for own in given.settings.values()):
+        raise BenchError("no settings by arm", where="--settings", do='give {"ARM": {every setting of training}, ...}')
+    if len(set(given.seeds)) < len(given.seeds):
+        raise BenchError("a seed is there twice", where="--seeds", do="name every seed once")
     hashes = {given.dataset.stem: hdf5.read_summary(given.dataset)["sha256"]}
     origin = stamp("pjap_bench.training", given.label, seeds=given.seeds, datasets=hashes)
     job = {key: getattr(given, key) for key in ("checkpoint_every", "threads", "device", "evaluators", "stop_after")}

@@ -4,6 +4,7 @@ import json
 
 import numpy as np
 import pytest
+import torch
 
 from pjap_bench import config, files
 from pjap_bench.datasets import hdf5
@@ -15,6 +16,20 @@ LABEL = {"scale": "smoke", "regime": "a test"}
 def settings() -> dict:
     """Training settings of the smoke scale's PJAP arm: complete, tiny."""
     return config.training_settings(config.load("smoke"), "good", "maddpg_cql_pjap")
+
+
+@pytest.fixture
+def small(settings) -> dict:
+    """The same, small enough for a reference with loops."""
+    return settings | {"batch": 3, "sequence": 4, "ood_actions": 2, "critic_width": 7, "policy_width": 5}
+
+
+@pytest.fixture
+def double_precision():
+    """New tensors are float64."""
+    torch.set_default_dtype(torch.float64)
+    yield
+    torch.set_default_dtype(torch.float32)
 
 
 @pytest.fixture

@@ -14,17 +14,7 @@ from tests.datasets import toys
 
 from . import reference
 
-
-@pytest.fixture(autouse=True)
-def double_precision():
-    torch.set_default_dtype(torch.float64)
-    yield
-    torch.set_default_dtype(torch.float32)
-
-
-@pytest.fixture
-def small(settings) -> dict:
-    return settings | {"batch": 3, "sequence": 4, "ood_actions": 2, "critic_width": 7, "policy_width": 5}
+pytestmark = pytest.mark.usefixtures("double_precision")
 
 
 def learner(noise_dataset, settings, name="maddpg_cql") -> tuple[SequenceData, MaddpgCql]:

@@ -9,17 +9,7 @@ from pjap_bench.benchmarks.eager import EagerMaddpgCql
 from pjap_bench.datasets.sequences import Batch, SequenceData
 from tests.datasets import toys
 
-
-@pytest.fixture(autouse=True)
-def double_precision():
-    torch.set_default_dtype(torch.float64)
-    yield
-    torch.set_default_dtype(torch.float32)
-
-
-@pytest.fixture
-def small(settings) -> dict:
-    return settings | {"batch": 3, "sequence": 4, "ood_actions": 2, "critic_width": 7, "policy_width": 5}
+pytestmark = pytest.mark.usefixtures("double_precision")
 
 
 def policy_modules(p: dict[str, Tensor]) -> dict[str, Tensor]:

@@ -14,6 +14,7 @@ import torch
 from safetensors import safe_open
 
 from pjap_bench import config, evaluation, files, training
+from pjap_bench.__main__ import main
 from pjap_bench.algorithms import ALGORITHMS
 from pjap_bench.datasets import hdf5
 from pjap_bench.datasets.sequences import SequenceData
@@ -323,6 +324,21 @@ def test_a_time_budget_has_an_exit_code_of_its_own(noise_file, tmp_path, setting
     done = subprocess.run(command, cwd=config.ROOT, capture_output=True, text=True, check=False)
     assert done.returncode == 75
     assert "start it again to go on" in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("settings", "seeds", "message"),
+    [
+        ("{}", ["0"], "no settings by arm"),
+        ('{"a": 1}', ["0"], "no settings by arm"),
+        ('{"a": {}}', ["1", "1"], "a seed is there twice"),
+    ],
+)
+def test_arguments_that_cannot_be(noise_file, tmp_path, label, capsys, settings, seeds, message):
+    command = ["train", "--dataset", str(noise_file), "--settings", settings, "--label", label, "--checkpoint-every", "20"]
+    command += ["--checkpoints", str(tmp_path / "c"), "--output", str(tmp_path / "out"), "--seeds", *seeds]
+    assert main(command) == 2
+    assert message in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(
