@@ -6,6 +6,16 @@ scales := smoke quick laptop paper
 SCALE ?= quick
 #: SWEEP        for `make sweep`: a file in workflow/sweeps (default: what_decides)
 SWEEP ?= what_decides
+#: CONTAINERS   auto (the default: where a runtime is found), on (an error without) or off
+CONTAINERS ?= auto
+#: RUNTIME      what runs the containers: apptainer (the default), podman or docker
+RUNTIME ?= apptainer
+#: IMAGES       for `make images`: names in containers/images.yaml (default: all that the workflow needs)
+IMAGES ?=
+#: PIN          for `make images`: yes writes containers/images.lock.yaml anew instead of comparing with it
+PIN ?=
+#: PROFILE      how jobs are run: a folder in profiles/ (default: this machine)
+PROFILE ?= default
 #: CORES        a number, or all (the default)
 CORES ?= all
 #: CONFIG       settings on top of the scale's: CONFIG='key=value ...'
@@ -17,6 +27,7 @@ ARGS ?=
 #: PYTHON       the Python 3.11 that .venv is made with (default: python3)
 #: UV           the uv that makes the locks (default: uv)
 
+contained = containers=$(CONTAINERS) runtime=$(RUNTIME)
 in_venv = PATH="$(CURDIR)/.venv/bin:$$PATH"
 
 # A stranger's PYTHONPATH must not put other packages before the locked ones.
@@ -30,24 +41,32 @@ ifneq ($(filter reproduce sweep,$(MAKECMDGOALS)),)
     $(error ARGS: a second --config would replace the first and with it the scale; use CONFIG='key=value ...' instead)
   endif
 endif
+ifneq ($(words $(CONTAINERS)) $(filter $(CONTAINERS),auto on off),1 $(CONTAINERS))
+  $(error CONTAINERS='$(CONTAINERS)'; use auto (the default), on or off)
+endif
+ifneq ($(words $(RUNTIME)) $(filter $(RUNTIME),apptainer podman docker),1 $(RUNTIME))
+  $(error RUNTIME='$(RUNTIME)'; use apptainer (the default), podman or docker)
+endif
 ifneq ($(filter-out cpu cuda,$(TORCH)),)
   $(error TORCH='$(TORCH)' is not a build of torch; use TORCH=cpu (the default) or TORCH=cuda)
 endif
 
 .DEFAULT_GOAL := help
-.PHONY: help setup reproduce sweep notebook benchmark test lint lock clean
+.PHONY: help setup reproduce sweep notebook benchmark images apptainer doctor verify-reproducible test test-slurm lint lock clean
 
 help: ## list the commands and the settings
 	@awk 'BEGIN { FS = ":.*## "; print "make COMMAND [SETTING=VALUE ...]\n\nCommands:" } \
-		/^[a-z-]+:.*## / { printf "  %-12s %s\n", $$1, $$2 } \
+		/^[a-z-]+:.*## / { printf "  %-20s %s\n", $$1, $$2 } \
 		/^#: / { settings = settings "  " substr($$0, 4) "\n" } \
 		END { printf "\nSettings:\n%s", settings }' $(firstword $(MAKEFILE_LIST))
 
 reproduce: setup ## the paper from start to end at SCALE, into results/SCALE/
-	@$(in_venv) snakemake $(ARGS) --profile workflow/profiles/local --cores $(CORES) --config scale=$(SCALE) $(CONFIG)
+	@$(in_venv) python containers/build.py --if-needed $(CONTAINERS) --runtime $(RUNTIME)
+	@$(in_venv) snakemake $(ARGS) --workflow-profile profiles/$(PROFILE) --cores $(CORES) --config scale=$(SCALE) $(contained) $(CONFIG)
 
 sweep: setup ## the variants of workflow/sweeps/SWEEP.yaml at SCALE, into results/SCALE/sweeps/SWEEP/
-	@$(in_venv) snakemake $(ARGS) --profile workflow/profiles/local --cores $(CORES) --config scale=$(SCALE) sweep=$(SWEEP) $(CONFIG)
+	@$(in_venv) python containers/build.py --if-needed $(CONTAINERS) --runtime $(RUNTIME)
+	@$(in_venv) snakemake $(ARGS) --workflow-profile profiles/$(PROFILE) --cores $(CORES) --config scale=$(SCALE) sweep=$(SWEEP) $(contained) $(CONFIG)
 
 notebook: setup ## the interactive notebook on the games, in a browser; its code is in the menu at the top right
 	@$(in_venv) python -m marimo run pjap_bench/notebook/games.py --include-code $(ARGS)
@@ -55,8 +74,23 @@ notebook: setup ## the interactive notebook on the games, in a browser; its code
 benchmark: setup ## measure what things cost on this machine, into results/benchmark.csv
 	@$(in_venv) python -m pjap_bench benchmark --output results/benchmark.csv
 
+images: setup ## build the pinned images, and compare them with containers/images.lock.yaml
+	@$(in_venv) python containers/build.py $(IMAGES) $(if $(filter yes,$(PIN)),--pin) $(if $(filter apptainer,$(RUNTIME)),,--oci)
+
+apptainer: ## an apptainer of this project's own, on a Debian 12 (as root)
+	@containers/get_apptainer.sh
+
+doctor: setup ## what this machine has for the workflow, what will be used, what is missing and how to get it
+	@$(in_venv) python -m pjap_bench doctor --containers $(CONTAINERS) --runtime $(RUNTIME)
+
+verify-reproducible: setup ## run the scale smoke twice in the images and once outside, and compare the hash of every output
+	@$(in_venv) python containers/verify_reproducible.py --runtime $(RUNTIME)
+
 test: setup ## the tests
 	@$(in_venv) python -m pytest $(ARGS)
+
+test-slurm: setup ## bring up Slurm on this machine, run the scale smoke on it inside the images, take it down (root)
+	@$(in_venv) tests/slurm/run.sh
 
 lint: setup ## check code and workflow: ruff, ruff format, snakefmt
 	@$(in_venv) ruff check .

@@ -2,6 +2,7 @@
 # `snakemake --cores 2 --config scale=smoke|quick|laptop|paper`; every setting is in workflow/config/paper.yaml.
 # With `sweep=NAME` too: workflow/sweeps/NAME.yaml instead of the paper.
 import json
+import os
 import re
 import shlex
 import sys
@@ -13,7 +14,7 @@ min_version("9.0")
 sys.path.insert(0, workflow.basedir)
 
 from pjap_bench import config as configuration
-from pjap_bench import figures, provenance
+from pjap_bench import containers, figures, provenance
 from pjap_bench.datasets import cards, fetch
 from pjap_bench.errors import BenchError
 

@@ -137,6 +137,14 @@ def describe(given: argparse.Namespace) -> None:
     description.write(given.dataset, given.output, given.croissant, origin)
 
 
+def doctor(given: argparse.Namespace) -> None:
+    """Says what this machine has for the workflow, what will be used, what is missing and how to get it."""
+    from pjap_bench import doctor as examiner
+
+    findings = examiner.examine(given.containers, given.runtime, given.cuda)
+    print(examiner.words(findings))
+
+
 def train(given: argparse.Namespace) -> None:
     """Trains some seeds of one or more arms side by side on one dataset."""
     from pjap_bench import training
@@ -350,6 +358,13 @@ def _parser() -> argparse.ArgumentParser:
     parts = ("games", "notebook", "datasets", "training")
     added.add_argument("--only", nargs="+", choices=parts, metavar="PART", help=f"some of: {', '.join(parts)}; default: all")
     added.add_argument("--device", choices=["cpu", "cuda"], default="cpu", help="of the training")
+
+    added = command("doctor", doctor)
+    added.add_argument("--containers", choices=["auto", "on", "off"], default="auto", help="the setting of that name")
+    added.add_argument(
+        "--runtime", choices=["apptainer", "podman", "docker"], default="apptainer", help="the setting of that name"
+    )
+    added.add_argument("--cuda", action="store_true", help="training is to use a GPU")
 
     added = command("train-behaviour", train_behaviour)
     added.add_argument("--dataset", required=True, help="name of a card in datasets/")

@@ -9,6 +9,7 @@ from functools import cache
 from pathlib import Path
 
 import pjap_bench
+from pjap_bench import containers
 
 PACKAGE = Path(pjap_bench.__file__).parent
 
@@ -39,8 +40,8 @@ def stamp(stage: str, label: dict, seeds: list[int] | None = None, datasets: dic
 
 
 def image() -> str:
-    """The identity of the container image that this process runs in, or 'uncontained'."""
-    return "uncontained"
+    """The pinned image that this process runs in, as NAME@sha256:DIGEST, or 'uncontained'."""
+    return containers.here() or "uncontained"
 
 
 @cache

@@ -1,13 +1,17 @@
 """What the tests share: small datasets made of noise, and the settings of a small learner."""
 
 import json
+import os
 
 import numpy as np
 import pytest
 import torch
 
-from pjap_bench import config, files
+from pjap_bench import config, containers, files
 from pjap_bench.datasets import hdf5
+
+#: set in continuous integration: missing images fail there and skip elsewhere
+IMAGES_REQUIRED = "PJAP_BENCH_NEEDS_IMAGES"
 
 LABEL = {"scale": "smoke", "regime": "a test"}
 
@@ -67,3 +71,15 @@ def noise_file(tmp_path, noise_dataset):
 def label() -> str:
     """The --label of a command."""
     return json.dumps(LABEL)
+
+
+@pytest.fixture(scope="session")
+def real():
+    """The pinned images and an apptainer, where this machine has them."""
+    missing = "no apptainer (make apptainer)" if containers.find_runtime("apptainer") is None else None
+    if absent := containers.missing_images("apptainer", ["analysis", "train"]):
+        missing = f"no images {absent} (make images)"
+    if missing:
+        if os.environ.get(IMAGES_REQUIRED):
+            pytest.fail(missing)
+        pytest.skip(missing)

@@ -11,6 +11,7 @@ from pjap_bench import provenance
 ROWS = [
     ["errors", "stacks"],
     ["files"],
+    ["containers"],
     ["config", "provenance", "products"],
     ["games", "environments"],
     ["datasets.cards"],
@@ -21,7 +22,7 @@ ROWS = [
     ["training"],
     ["statistics", "figures"],
     ["report", "notebook"],
-    ["benchmarks"],
+    ["benchmarks", "doctor"],
     ["__main__"],
 ]
 WITHOUT_TORCH = [

@@ -141,8 +141,9 @@ def footer(figure: Figure, stamp: dict) -> None:
         stamp: provenance (see `pjap_bench.provenance`): pjap_bench, scale, code and image are shown.
     """
     image = str(stamp.get("image", "uncontained"))
-    if len(image) > 19:
-        image = image[:19] + "…"
+    name, _, digest = image.partition("@sha256:")
+    if digest:
+        image = f"{name}@sha256:{digest[:12]}…"
     parts = [f"pjap_bench {stamp.get('pjap_bench', '?')}", f"scale {stamp.get('scale', '?')}"]
     parts += [f"code {stamp.get('code', '?')}", image]
     figure.text(0.995, 0.006, " · ".join(parts), ha="right", va="bottom", fontsize=6, color=NEUTRAL_COLOUR)
@@ -162,6 +163,8 @@ def save(figure: Figure, target_stem: str | Path, stamp: dict, kinds: tuple[str,
         "png": {"Title": target_stem.name, "Description": text},
         "pdf": {"Title": target_stem.name, "Subject": text, "CreationDate": None},
     }
+    with matplotlib.rc_context(SETTINGS):
+        _settle(figure)
     written = []
     for kind in kinds:
         # Not with_suffix: a stem may hold a dot.
@@ -170,3 +173,15 @@ def save(figure: Figure, target_stem: str | Path, stamp: dict, kinds: tuple[str,
             figure.savefig(temporary, format=kind, dpi=150, metadata=metadata[kind])
         written.append(target)
     return written
+
+
+def _settle(figure: Figure) -> None:
+    """Ends the layout of a figure at rounded places.
+
+    The solver behind it visits its variables in the order of their addresses in memory, so that the last digits of what it
+    finds differ from one process to the next.
+    """
+    figure.draw_without_rendering()
+    figure.set_layout_engine("none")
+    for axes in figure.axes:
+        axes.set_position([round(float(value), 6) for value in axes.get_position(original=True).bounds])

@@ -12,14 +12,17 @@ import pandas as pd
 import pytest
 from matplotlib.image import imread
 
-from pjap_bench import config, figures, files
+from pjap_bench import config, containers, figures, files
 
-TREE = ("Snakefile", "workflow", "pjap_bench", "datasets", "pyproject.toml")
+TREE = ("Snakefile", "workflow", "profiles", "pjap_bench", "datasets", "pyproject.toml")
+BUILT = ("images", "wheels", "apptainer")  # what `make images` and `make apptainer` leave in containers/
 SMOKE = ("--cores", "all", "--config", "scale=smoke")
 
 
-def snakemake(folder: Path, *arguments: str) -> subprocess.CompletedProcess:
-    environment = os.environ | {"PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"}
+def snakemake(folder: Path, *arguments: str, path: Path | None = None) -> subprocess.CompletedProcess:
+    """Runs Snakemake there; programs in the folder `path` come first."""
+    folders = [path, Path(sys.executable).parent, os.environ["PATH"]]
+    environment = os.environ | {"PATH": os.pathsep.join(str(each) for each in folders if each)}
     environment.pop("PYTHONPATH", None)
     command = [sys.executable, "-m", "snakemake", *arguments]
     return subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, check=False)
@@ -27,13 +30,25 @@ def snakemake(folder: Path, *arguments: str) -> subprocess.CompletedProcess:
 
 def copy_tree(target: Path) -> Path:
     target.mkdir()
-    for name in TREE:
+    for name in (*TREE, *(f"containers/{path.name}" for path in containers.FOLDER.iterdir() if path.name not in BUILT)):
         source = config.ROOT / name
         if source.is_dir():
             shutil.copytree(source, target / name, ignore=shutil.ignore_patterns("__pycache__"))
         else:
+            (target / name).parent.mkdir(exist_ok=True)
             shutil.copy2(source, target / name)
     return target
+
+
+def with_images(folder: Path, programs: Path, answer: str = "exit 0") -> Path:
+    """Puts files that pass for images into a copy of the tree, and a program that passes for apptainer into `programs`."""
+    (folder / "containers" / "images").mkdir(exist_ok=True)
+    for name in ("analysis", "train"):
+        (folder / containers.file_of(name)).touch()
+    program = programs / "apptainer"
+    program.write_text(f"#!/bin/bash\n[[ $1 != --version ]] || {{ echo apptainer version 1.3.0; exit; }}\n{answer}\n")
+    program.chmod(0o755)
+    return folder
 
 
 @pytest.fixture(scope="module")
@@ -186,10 +201,13 @@ def test_a_broken_dataset_fails_its_runs_alone(finished, tmp_path):
     assert (folder / targets[1]).exists(), done.stdout[-3000:] + done.stderr[-3000:]
 
 
-def test_lint(finished):
+def test_lint(finished, tmp_path):
     done = snakemake(finished, "--lint")
     complaints = set(re.findall(r"^    \* (.*)$", done.stdout + done.stderr, re.MULTILINE))
-    assert complaints == {"Specify a conda environment or container for each rule.:"}  # pinned images come with containers/
+    assert complaints == {"Specify a conda environment or container for each rule.:"}  # none chosen here: no images are there
+    done = snakemake(with_images(finished, tmp_path), "--lint", "--config", "containers=on", path=tmp_path)
+    shutil.rmtree(finished / "containers" / "images")
+    assert not re.findall(r"^    \* (.*)$", done.stdout + done.stderr, re.MULTILINE), done.stdout + done.stderr
 
 
 @pytest.mark.parametrize(

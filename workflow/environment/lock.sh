@@ -24,3 +24,9 @@ compile base.in base.txt --constraint build.txt --no-emit-package setuptools
 # The CUDA lock carries only what the other two lack.
 mapfile -t locked < <(sed -nE 's/^([a-z0-9][a-z0-9._-]*)==.*/\1/p' build.txt base.txt)
 compile torch-cuda.in torch-cuda.txt --constraint build.txt --constraint base.txt "${locked[@]/#/--no-emit-package=}"
+
+# The images take a part of the same packages, at the same versions.
+for image in analysis train; do
+    compile "../../containers/$image.in" "../../containers/$image.txt" --constraint base.txt --constraint build.txt \
+        --no-emit-package setuptools
+done

@@ -7,10 +7,18 @@ SWEEP = config.get("sweep")  # a file in workflow/sweeps; its results lie in a f
 if SWEEP:
     SETTINGS = configuration.swept(SETTINGS, SWEEP)
     RESULTS = f"{RESULTS}/sweeps/{SWEEP}"
+CARDS = {name: cards.load(name) for name in cards.names()}
 SCALE_LABEL = json.dumps({"scale": SCALE})
 LABEL = json.dumps(
     {"scale": SCALE, "regime": SETTINGS["regime"]}
 )  # not for training: a reworded sentence must not retrain
+
+
+def outside_of_the_project():
+    """The folders beyond the project's that steps read or write, links followed: the results, and the files that cards name."""
+    wanted = [Path(SETTINGS["results"]), *(Path(card["file"]).parent for card in CARDS.values() if "file" in card)]
+    folders = {folder.resolve() for folder in wanted if folder.exists()}
+    return sorted(str(folder) for folder in folders if not folder.is_relative_to(Path.cwd()))
 
 
 def code(module):
@@ -18,9 +26,41 @@ def code(module):
     return provenance.source_digest(f"pjap_bench.{module}")
 
 
-# Commands find the python that runs Snakemake, also where nobody activated its environment. A prefix replaces Snakemake's
-# own, so bash's strict mode is said again: without pipefail a failure in front of `tee` would go unseen.
-shell.prefix(f'set -euo pipefail; export PATH="{Path(sys.executable).parent}:$PATH"; ')
+# Containers. A job runs where the main process decided, so that a machine without a runtime cannot go on outside in silence.
+NEEDED = ["analysis", "train-cuda" if SETTINGS["jobs"]["device"] == "cuda" else "train"]
+CONTAINERS, RUNTIME = SETTINGS["containers"], SETTINGS["runtime"]
+if not workflow.is_main_process:
+    CONTAINERS = os.environ.get("PJAP_BENCH_CONTAINERS", CONTAINERS)
+IMAGES, WHERE = containers.choose(CONTAINERS, RUNTIME, NEEDED)
+os.environ["PJAP_BENCH_CONTAINERS"] = "on" if IMAGES else "off"
+ANALYSIS, TRAIN = (IMAGES.get(name) for name in NEEDED)  # None: outside
+
+if IMAGES:
+    # Snakemake calls what is first on PATH under the name of apptainer.
+    os.environ |= containers.environment_of(RUNTIME) | {"PATH": f"{containers.ADAPTER.parent}:{os.environ['PATH']}"}
+    os.environ["PJAP_BENCH_BIND"] = ":".join(outside_of_the_project())
+    os.environ["PJAP_BENCH_GPU"] = str(int(SETTINGS["jobs"]["device"] == "cuda"))
+    # A prefix replaces Snakemake's own, so bash's strict mode is said again: without pipefail a failure in front of `tee`
+    # would go unseen. Every step looks whether it is in its image.
+    shell.prefix(f"set -euo pipefail; export {containers.PINNED}=1; ")
+else:
+    # Commands find the python that runs Snakemake, also where nobody activated its environment.
+    shell.prefix(f'set -euo pipefail; export PATH="{Path(sys.executable).parent}:$PATH"; ')
+
+
+onstart:
+    print(f"containers: {WHERE}", file=sys.stderr)
+    if IMAGES and "APPTAINER" not in {method.name for method in workflow.deployment_settings.deployment_method}:
+        # Snakemake would run every rule outside, and say nothing.
+        raise BenchError(
+            "Snakemake was not told to use the images",
+            where="containers",
+            do="add --software-deployment-method apptainer, or set containers=off",
+        )
+    Path(SETTINGS["results"]).mkdir(parents=True, exist_ok=True)  # before a job has it bound
+    for name in IMAGES:
+        containers.verify(name, RUNTIME)
+
 
 EXPERIMENTS = SETTINGS["experiments"]
 
@@ -48,7 +88,6 @@ def any_of(names):
     return "|".join(map(re.escape, sorted(set(names)))) or "none"
 
 
-CARDS = {name: cards.load(name) for name in cards.names()}
 GENERATED = [name for name, card in CARDS.items() if card["source"] == "generated"]
 MIXTURES = [name for name, card in CARDS.items() if card["source"] == "mixture"]
 VAULTS = [name for name, card in CARDS.items() if card["source"] == "og_marl_vault"]

@@ -13,6 +13,8 @@ rule collect_dataset:
         f"{RESULTS}/benchmarks/collect_dataset/{{dataset}}.tsv"
     wildcard_constraints:
         dataset="|".join(GENERATED),
+    container:
+        ANALYSIS
     threads: SETTINGS["jobs"]["processes"]
     resources:
         mem_mb=4000,
@@ -41,6 +43,8 @@ rule mix_dataset:
         f"{RESULTS}/benchmarks/mix_dataset/{{dataset}}.tsv"
     wildcard_constraints:
         dataset="|".join(MIXTURES),
+    container:
+        ANALYSIS
     threads: 1
     resources:
         mem_mb=4000,
@@ -77,6 +81,8 @@ rule describe_dataset:
         f"{RESULTS}/benchmarks/describe_dataset/{{dataset}}.tsv"
     wildcard_constraints:
         dataset="|".join(CARDS),
+    container:
+        ANALYSIS
     threads: 1
     resources:
         mem_mb=2000,
@@ -98,6 +104,8 @@ rule fetch_archive:
         f"{DOWNLOADS}/{{archive}}.log",
     wildcard_constraints:
         archive="|".join(re.escape(archive) for archive in ARCHIVES) or "none",
+    container:
+        ANALYSIS
     threads: 1
     resources:
         mem_mb=500,
@@ -107,7 +115,7 @@ rule fetch_archive:
         wanted=lambda wildcards: [CARDS[ARCHIVES[wildcards.archive]].get(key) for key in ("size", "sha256")],
         dataset=lambda wildcards: ARCHIVES[wildcards.archive],
     shell:
-        "python -m pjap_bench fetch --dataset {params.dataset} --output {output:q} > {log:q} 2>&1"
+        "PJAP_BENCH_NETWORK=1 python -m pjap_bench fetch --dataset {params.dataset} --output {output:q} > {log:q} 2>&1"
 
 
 rule convert_vault:
@@ -122,6 +130,8 @@ rule convert_vault:
         f"{RESULTS}/benchmarks/convert_vault/{{dataset}}.tsv"
     wildcard_constraints:
         dataset="|".join(VAULTS) or "none",
+    container:
+        ANALYSIS
     threads: 1
     resources:
         mem_mb=2000,
@@ -147,6 +157,8 @@ rule import_dataset:
         f"{RESULTS}/benchmarks/import_dataset/{{dataset}}.tsv"
     wildcard_constraints:
         dataset="|".join(IMPORTED) or "none",
+    container:
+        ANALYSIS
     threads: 1
     resources:
         mem_mb=4000,
@@ -189,6 +201,8 @@ rule train_behaviour:
     wildcard_constraints:
         dataset="|".join(GENERATED),
         policy="[a-z0-9_]+",
+    container:
+        TRAIN
     threads: 1
     resources:
         mem_mb=2000,

@@ -26,6 +26,8 @@ rule draw_figure:
         f"{RESULTS}/benchmarks/draw_figure/{{figure}}.tsv"
     wildcard_constraints:
         figure="|".join(FIGURE_DATA),
+    container:
+        ANALYSIS
     threads: 1
     resources:
         mem_mb=2000,
@@ -53,6 +55,8 @@ rule draw_dataset:
         f"{RESULTS}/benchmarks/draw_dataset/{{dataset}}.tsv"
     wildcard_constraints:
         dataset="|".join(CARDS),
+    container:
+        ANALYSIS
     threads: 1
     resources:
         mem_mb=2000,
@@ -76,6 +80,8 @@ rule draw_claims:
         f"{RESULTS}/logs/draw_claims.log",
     benchmark:
         f"{RESULTS}/benchmarks/draw_claims.tsv"
+    container:
+        ANALYSIS
     threads: 1
     resources:
         mem_mb=2000,

@@ -10,6 +10,8 @@ rule simulate_games:
         f"{RESULTS}/logs/simulate_games.log",
     benchmark:
         f"{RESULTS}/benchmarks/simulate_games.tsv"
+    container:
+        ANALYSIS
     threads: 1
     resources:
         mem_mb=2000,

@@ -6,6 +6,8 @@ rule export_notebook:
         f"{RESULTS}/logs/export_notebook.log",
     benchmark:
         f"{RESULTS}/benchmarks/export_notebook.tsv"
+    container:
+        ANALYSIS
     threads: 1
     resources:
         mem_mb=2000,

@@ -24,6 +24,8 @@ rule write_report:
         f"{RESULTS}/logs/write_report.log",
     benchmark:
         f"{RESULTS}/benchmarks/write_report.tsv"
+    container:
+        ANALYSIS
     threads: 1
     resources:
         mem_mb=2000,

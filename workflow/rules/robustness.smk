@@ -6,6 +6,8 @@ rule map_robustness:
         f"{RESULTS}/logs/map_robustness.log",
     benchmark:
         f"{RESULTS}/benchmarks/map_robustness.tsv"
+    container:
+        ANALYSIS
     threads: SETTINGS["jobs"]["processes"]
     resources:
         mem_mb=4000,

@@ -31,6 +31,8 @@ rule compute_statistics:
         f"{RESULTS}/logs/compute_statistics.log",
     benchmark:
         f"{RESULTS}/benchmarks/compute_statistics.tsv"
+    container:
+        ANALYSIS
     threads: 1
     resources:
         mem_mb=4000,
@@ -57,6 +59,8 @@ rule judge_claims:
         f"{RESULTS}/logs/judge_claims.log",
     benchmark:
         f"{RESULTS}/benchmarks/judge_claims.tsv"
+    container:
+        ANALYSIS
     threads: 1
     resources:
         mem_mb=2000,

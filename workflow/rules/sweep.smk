@@ -8,6 +8,8 @@ rule tabulate_sweep:
         f"{RESULTS}/logs/tabulate_sweep.log",
     benchmark:
         f"{RESULTS}/benchmarks/tabulate_sweep.tsv"
+    container:
+        ANALYSIS
     threads: 1
     resources:
         mem_mb=2000,
@@ -32,6 +34,8 @@ rule draw_sweep:
         f"{RESULTS}/logs/draw_sweep.log",
     benchmark:
         f"{RESULTS}/benchmarks/draw_sweep.tsv"
+    container:
+        ANALYSIS
     threads: 1
     resources:
         mem_mb=2000,

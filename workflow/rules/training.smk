@@ -22,6 +22,8 @@ rule train:
         dataset=any_of(EXPERIMENTS),
         arms=any_of("+".join(stack.arms) for stacks in STACKS.values() for stack in stacks),
         seeds=r"\d+-\d+",
+    container:
+        TRAIN
     threads: SETTINGS["jobs"]["threads"]
     resources:
         mem_mb=4000,

@@ -1,0 +1,69 @@
+"""The workflow and its images: nothing runs outside of them in silence."""
+
+import shutil
+from pathlib import Path
+
+import pytest
+
+from pjap_bench import config, containers, files
+from tests.workflow.test_workflow import copy_tree, snakemake, with_images
+
+DATASET = "results/smoke/datasets/good.json"
+
+
+@pytest.fixture(scope="module")
+def tree(tmp_path_factory) -> Path:
+    return copy_tree(tmp_path_factory.mktemp("workflow") / "été à la plage")
+
+
+def test_images_that_are_asked_for_and_not_there(tree):
+    done = snakemake(tree, DATASET, "--config", "scale=smoke", "containers=on")
+    assert done.returncode != 0
+    assert "What to do: make" in done.stdout + done.stderr
+    assert not (tree / DATASET).exists()
+
+
+def test_an_image_that_is_not_the_pinned_one(tree, tmp_path):
+    with_images(tree, tmp_path)
+    done = snakemake(tree, DATASET, "--config", "scale=smoke", "containers=on", path=tmp_path)
+    shutil.rmtree(tree / "containers" / "images")
+    assert done.returncode != 0
+    assert "changed or is cut off" in done.stdout + done.stderr
+    assert not (tree / DATASET).exists()
+
+
+def test_snakemake_that_was_not_told_to_use_containers(tree, tmp_path):
+    """Snakemake itself ignores the images then and says nothing."""
+    with_images(tree, tmp_path)
+    arguments = ("--cores", "1", "--workflow-profile", "none", "--config", "scale=smoke", "containers=auto")
+    done = snakemake(tree, DATASET, *arguments, path=tmp_path)
+    assert done.returncode != 0
+    assert "Snakemake was not told to use the images" in done.stdout + done.stderr
+    # Even without the hook that says so, the step itself looks.
+    done = snakemake(tree, DATASET, "--no-hooks", "--show-failed-logs", *arguments, path=tmp_path)
+    shutil.rmtree(tree / "containers" / "images")
+    assert done.returncode != 0
+    assert "was to run inside its pinned image" in done.stdout + done.stderr
+    assert not (tree / DATASET).exists()
+
+
+def test_a_runtime_that_runs_things_outside(tree, tmp_path):
+    """A job runs what the runtime runs; should that be the machine itself, the step looks."""
+    with_images(tree, tmp_path, answer='while [[ $1 != bash ]]; do shift; done; "$@"')
+    done = snakemake(tree, DATASET, "--no-hooks", "--config", "scale=smoke", "containers=on", path=tmp_path)
+    shutil.rmtree(tree / "containers" / "images")
+    assert done.returncode != 0
+    log = (tree / "results/smoke/logs/collect_dataset/good.log").read_text()
+    assert "runs outside of any" in log + done.stdout + done.stderr
+
+
+@pytest.mark.usefixtures("real")
+def test_a_step_inside_its_image(tree):
+    (tree / "containers" / "images").symlink_to(containers.BUILT)
+    if containers.OWN_APPTAINER.exists():
+        (tree / "containers" / "apptainer").symlink_to(containers.FOLDER / "apptainer")
+    run = "results/smoke/runs/good/behaviour_cloning/seeds-0-1/run.json"
+    done = snakemake(tree, run, "--config", "scale=smoke", "containers=on")
+    assert done.returncode == 0, done.stdout[-2000:] + done.stderr[-2000:]
+    assert files.read_json(tree / run)["stamp"]["image"] == f"train@sha256:{containers.locked()['images']['train']['sha256']}"
+    assert not [path for path in (tree / "results").rglob("*") if path.owner() != config.ROOT.owner()]
