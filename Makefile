@@ -14,6 +14,10 @@ RUNTIME ?= apptainer
 IMAGES ?=
 #: PIN          for `make images`: yes writes containers/images.lock.yaml anew instead of comparing with it
 PIN ?=
+#: TO           for `make publish`: docker://HOST/PATH or oci:FOLDER
+TO ?=
+#: FROM         for `make images`: where they were published, instead of building them
+FROM ?=
 #: PROFILE      how jobs are run: a folder in profiles/ (default: this machine)
 PROFILE ?= default
 #: CORES        a number, or all (the default)
@@ -52,7 +56,7 @@ ifneq ($(filter-out cpu cuda,$(TORCH)),)
 endif
 
 .DEFAULT_GOAL := help
-.PHONY: help setup reproduce sweep notebook benchmark images apptainer doctor verify-reproducible test test-slurm lint lock clean
+.PHONY: help setup reproduce sweep notebook benchmark images publish apptainer doctor verify-reproducible test test-slurm lint lock clean
 
 help: ## list the commands and the settings
 	@awk 'BEGIN { FS = ":.*## "; print "make COMMAND [SETTING=VALUE ...]\n\nCommands:" } \
@@ -74,8 +78,11 @@ notebook: setup ## the interactive notebook on the games, in a browser; its code
 benchmark: setup ## measure what things cost on this machine, into results/benchmark.csv
 	@$(in_venv) python -m pjap_bench benchmark --output results/benchmark.csv
 
-images: setup ## build the pinned images, and compare them with containers/images.lock.yaml
-	@$(in_venv) python containers/build.py $(IMAGES) $(if $(filter yes,$(PIN)),--pin) $(if $(filter apptainer,$(RUNTIME)),,--oci)
+images: setup ## build the pinned images and compare them with containers/images.lock.yaml, or get them with FROM=
+	@$(in_venv) python containers/$(if $(FROM),publish.py pull $(FROM) $(if $(IMAGES),--images $(IMAGES)),build.py $(IMAGES) $(if $(filter yes,$(PIN)),--pin) $(if $(filter apptainer,$(RUNTIME)),,--oci))
+
+publish: setup ## push the images, and results/SCALE where it is there, to the registry or OCI layout that TO names
+	@$(in_venv) python containers/publish.py push '$(TO)' $(addprefix --results ,$(wildcard results/$(SCALE)))
 
 apptainer: ## an apptainer of this project's own, on a Debian 12 (as root)
 	@containers/get_apptainer.sh

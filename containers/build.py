@@ -278,19 +278,19 @@ def write_oci(tar: Path, archive: Path, tag: str, epoch: int) -> None:
         return {"mediaType": f"application/vnd.oci.image.{kind}", "digest": f"sha256:{digest}", "size": size}
 
     described = blob(layer, "layer.v1.tar+gzip")
-    configured = blob(_json(config), "config.v1+json")
+    configured = blob(files.json_bytes(config), "config.v1+json")
     manifest = {
         "schemaVersion": 2, "mediaType": "application/vnd.oci.image.manifest.v1+json",
         "config": configured, "layers": [described],
     }  # fmt: skip
     tag = f"localhost/pjap_bench/{tag}"
-    listed = blob(_json(manifest), "manifest.v1+json") | {"annotations": {"org.opencontainers.image.ref.name": tag}}
-    blobs["oci-layout"] = _json({"imageLayoutVersion": "1.0.0"})
-    blobs["index.json"] = _json({"schemaVersion": 2, "manifests": [listed]})
+    listed = blob(files.json_bytes(manifest), "manifest.v1+json") | {"annotations": {"org.opencontainers.image.ref.name": tag}}
+    blobs["oci-layout"] = files.json_bytes({"imageLayoutVersion": "1.0.0"})
+    blobs["index.json"] = files.json_bytes({"schemaVersion": 2, "manifests": [listed]})
     paths = {
         key: f"blobs/sha256/{value['digest'].partition(':')[2]}" for key, value in (("Config", configured), ("Layer", described))
     }
-    blobs["manifest.json"] = _json([{"Config": paths["Config"], "RepoTags": [tag], "Layers": [paths["Layer"]]}])
+    blobs["manifest.json"] = files.json_bytes([{"Config": paths["Config"], "RepoTags": [tag], "Layers": [paths["Layer"]]}])
     with tarfile.open(archive, "w", format=tarfile.GNU_FORMAT) as out:
         for path, content in sorted(blobs.items()):
             entry = tarfile.TarInfo(path)
@@ -371,10 +371,6 @@ def _run(command: list[str], do: str = "look at what it says", accept: tuple[int
     if ran.returncode not in accept:
         said = " / ".join(ran.stdout.strip().splitlines()[-5:])
         raise BenchError(f"failed with {ran.returncode}: {said}", where=" ".join(map(str, command[:3])), do=do)
-
-
-def _json(value: Any) -> bytes:
-    return json.dumps(value, sort_keys=True, separators=(",", ":")).encode()
 
 
 if __name__ == "__main__":

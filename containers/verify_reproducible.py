@@ -1,4 +1,4 @@
-"""Runs the scale smoke twice inside the pinned images and once outside of them, and compares every output: `make verify-reproducible`.
+"""Runs the scale smoke twice inside the pinned images and once outside of them, and compares every output.
 
 Two runs inside must agree in every byte, but for what says how long something took: timing.json, benchmarks/, logs/, and the
 part of report.html that quotes them. A run outside carries another stamp; of its outputs it is said which have the same content.

@@ -355,7 +355,7 @@ def _parser() -> argparse.ArgumentParser:
 
     added = command("benchmark", benchmark)
     added.add_argument("--output", type=Path, required=True, help="CSV file; the picture of training lies beside it")
-    parts = ("games", "notebook", "datasets", "training")
+    parts = ("games", "notebook", "datasets", "containers", "training")
     added.add_argument("--only", nargs="+", choices=parts, metavar="PART", help=f"some of: {', '.join(parts)}; default: all")
     added.add_argument("--device", choices=["cpu", "cuda"], default="cpu", help="of the training")
 

@@ -31,7 +31,11 @@ def examine(mode: str, runtime: str, cuda: bool = False) -> list[Finding]:
     findings = [*_machine(), *_runtimes(runtime), *_images(runtime, names), *_building(), *_devices(cuda)]
     try:
         chosen, words = containers.choose(mode, runtime, names)
-        findings.append(Finding("ok" if chosen or mode == "off" else "note", "so", words))
+        broken = [each for each in findings if each.topic == "image" and each.state == "missing"]
+        if chosen and broken:
+            findings.append(Finding("missing", "so", "the workflow would not start: see the images above"))
+        else:
+            findings.append(Finding("ok" if chosen or mode == "off" else "note", "so", words))
     except BenchError as error:
         findings.append(Finding("missing", "so", str(error)))
     return findings

@@ -55,6 +55,11 @@ def write_json(target: str | Path, value: Any) -> None:
     write_text(target, json.dumps(value, indent=2, sort_keys=True, allow_nan=False) + "\n")
 
 
+def json_bytes(value: Any) -> bytes:
+    """JSON as short as can be, keys in order: the same bytes for the same value."""
+    return json.dumps(value, sort_keys=True, separators=(",", ":"), allow_nan=False).encode()
+
+
 def read_json(path: str | Path) -> Any:
     """Reads JSON.
 

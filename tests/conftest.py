@@ -74,11 +74,27 @@ def label() -> str:
 
 
 @pytest.fixture(scope="session")
-def real():
+def real() -> None:
     """The pinned images and an apptainer, where this machine has them."""
-    missing = "no apptainer (make apptainer)" if containers.find_runtime("apptainer") is None else None
-    if absent := containers.missing_images("apptainer", ["analysis", "train"]):
-        missing = f"no images {absent} (make images)"
+    _need("apptainer")
+
+
+@pytest.fixture(scope="session")
+def real_podman(tmp_path_factory):
+    """The same with podman, told what it may ask of a small virtual machine."""
+    _need("podman")
+    settings = tmp_path_factory.mktemp("podman") / "containers.conf"
+    limits = '[containers]\ndefault_ulimits = ["nofile=20000:20000", "nproc=4096:4096"]\n'
+    settings.write_text(f'{limits}[engine]\nruntime = "runc"\ncgroup_manager = "cgroupfs"\n')
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("CONTAINERS_CONF", str(settings))
+        yield
+
+
+def _need(runtime: str) -> None:
+    missing = f"no {runtime}" if containers.find_runtime(runtime) is None else None
+    if absent := containers.missing_images(runtime, ["analysis", "train"]):
+        missing = f"no images {absent} for {runtime} ({containers.BUILD[runtime]})"
     if missing:
         if os.environ.get(IMAGES_REQUIRED):
             pytest.fail(missing)

@@ -8,10 +8,16 @@ from collections.abc import Iterable
 
 import torch
 
-from pjap_bench.benchmarks import datasets, games, notebook, training
+from pjap_bench.benchmarks import containers, datasets, games, notebook, training
 from pjap_bench.provenance import processor
 
-PARTS = {"games": games.measure, "notebook": notebook.measure, "datasets": datasets.measure, "training": training.measure}
+PARTS = {
+    "games": games.measure,
+    "notebook": notebook.measure,
+    "datasets": datasets.measure,
+    "containers": containers.measure,
+    "training": training.measure,
+}
 
 
 def measure(settings: dict, parts: Iterable[str], device: str) -> list[dict]:

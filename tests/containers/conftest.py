@@ -1,5 +1,6 @@
 """A small project with images that are none, and a runtime that only says how it was called."""
 
+import importlib.util
 import json
 import shutil
 import sys
@@ -8,7 +9,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from pjap_bench import containers, files
+from pjap_bench import config, containers, files
 
 
 @pytest.fixture
@@ -69,3 +70,11 @@ def runtime(tmp_path, monkeypatch):
 def marker(name: str) -> str:
     """What an image's marker says."""
     return json.dumps({"name": name, "definition": containers.definition(name)})
+
+
+def load(name: str):
+    """A program in containers/, as a module."""
+    spec = importlib.util.spec_from_file_location(name, config.ROOT / "containers" / f"{name}.py")
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module

@@ -33,6 +33,7 @@ take_down() {
     pkill -x slurmd || true
     pkill -x slurmctld || true
     pkill -x munged || true
+    while pgrep -x "slurmd|slurmctld" >/dev/null; do sleep 0.2; done
     rm -f /etc/slurm/slurm.conf
     [[ -z $kept ]] || cp "$kept" /etc/slurm/slurm.conf
     ((status == 0)) || tail -n 20 "$work"/*.log >&2 || true
@@ -68,7 +69,7 @@ SlurmctldPidFile=$work/slurmctld.pid
 SlurmdPidFile=$work/slurmd.pid
 SlurmctldLogFile=$work/slurmctld.log
 SlurmdLogFile=$work/slurmd.log
-NodeName=$host NodeAddr=127.0.0.1 CPUs=$(nproc) RealMemory=$(awk '/MemTotal/ { print int($2 / 1024 * 0.8) }' /proc/meminfo)
+NodeName=$host NodeAddr=127.0.0.1 CPUs=$(nproc --all) RealMemory=$(awk '/MemTotal/ { print int($2 / 1024 * 0.8) }' /proc/meminfo)
 PartitionName=main Nodes=$host Default=YES MaxTime=INFINITE
 CONF
 [[ -e /etc/munge/munge.key ]] || { dd if=/dev/urandom bs=1 count=1024 of=/etc/munge/munge.key 2>/dev/null; chmod 400 /etc/munge/munge.key; }
@@ -93,11 +94,11 @@ settings=(--config scale=smoke "results=$results" containers=on)
 # The shortest limit that Slurm knows is a minute. Long enough for some checkpoints, too short for all updates.
 say "a training job that needs more than its minute ..."
 stack=$results/smoke/runs/good/behaviour_cloning/seeds-0-1
-long=('training={log_every: 100}' 'jobs={checkpoint_every: 200}' 'experiments={good: {updates: UPDATES}}')
-updates=${TEST_SLURM_UPDATES:-12000}
+long=('training={log_every: 1000, evaluation: {every: 20000}}' 'jobs={checkpoint_every: 1000}' 'experiments={good: {updates: UPDATES}}')
+updates=${TEST_SLURM_UPDATES:-60000}
 began=$SECONDS
-"${snakemake[@]}" "$stack/run.json" --jobs 2 --set-resources train:runtime=1 --default-resources slurm_partition=main mem_mb=1000 runtime=5 \
-    "${settings[@]}" "${long[@]/UPDATES/$updates}" >"$work/limited.log" 2>&1 || {
+"${snakemake[@]}" --jobs 2 --set-resources train:runtime=1 --default-resources slurm_partition=main mem_mb=1000 runtime=5 \
+    "${settings[@]}" "${long[@]/UPDATES/$updates}" -- "$stack/run.json" >"$work/limited.log" 2>&1 || {
     tail -n 40 "$work/limited.log" >&2
     fail "it did not end well"
 }
@@ -110,7 +111,7 @@ say "done after $((SECONDS - began)) s, started $(grep -c "restart" "$work/limit
 say "the scale smoke ..."
 rm -rf "$results"
 began=$SECONDS
-"${snakemake[@]}" --jobs "$(nproc)" --default-resources slurm_partition=main mem_mb=1000 runtime=10 \
+"${snakemake[@]}" --jobs "$(nproc --all)" --default-resources slurm_partition=main mem_mb=1000 runtime=10 \
     "${settings[@]}" >"$work/smoke.log" 2>&1 || {
     tail -n 60 "$work/smoke.log" >&2
     fail "smoke did not end well"

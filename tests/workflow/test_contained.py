@@ -57,13 +57,35 @@ def test_a_runtime_that_runs_things_outside(tree, tmp_path):
     assert "runs outside of any" in log + done.stdout + done.stderr
 
 
-@pytest.mark.usefixtures("real")
-def test_a_step_inside_its_image(tree):
+RUN = "smoke/runs/good/behaviour_cloning/seeds-0-1/run.json"
+
+
+@pytest.fixture(scope="module")
+def tree_with_images(tree) -> Path:
     (tree / "containers" / "images").symlink_to(containers.BUILT)
     if containers.OWN_APPTAINER.exists():
         (tree / "containers" / "apptainer").symlink_to(containers.FOLDER / "apptainer")
-    run = "results/smoke/runs/good/behaviour_cloning/seeds-0-1/run.json"
-    done = snakemake(tree, run, "--config", "scale=smoke", "containers=on")
+    return tree
+
+
+@pytest.mark.usefixtures("real")
+def test_steps_inside_their_images(tree_with_images):
+    tree = tree_with_images
+    done = snakemake(tree, f"results/{RUN}", "--config", "scale=smoke", "containers=on")
     assert done.returncode == 0, done.stdout[-2000:] + done.stderr[-2000:]
-    assert files.read_json(tree / run)["stamp"]["image"] == f"train@sha256:{containers.locked()['images']['train']['sha256']}"
+    stamp = files.read_json(tree / "results" / RUN)["stamp"]
+    assert stamp["image"] == f"train@sha256:{containers.locked()['images']['train']['sha256']}"
     assert not [path for path in (tree / "results").rglob("*") if path.owner() != config.ROOT.owner()]
+
+
+@pytest.mark.usefixtures("real", "real_podman")
+def test_podman_gives_the_same_bytes(tree_with_images):
+    """Into a folder outside of the project's, which steps must be given."""
+    tree = tree_with_images
+    elsewhere = tree.parent / "else where"
+    settings = ("--config", "scale=smoke", "containers=on", "runtime=podman", f"results={elsewhere}")
+    done = snakemake(tree, str(elsewhere / RUN), *settings)
+    assert done.returncode == 0, done.stdout[-2000:] + done.stderr[-2000:]
+    for name in ("policies.safetensors", "evaluations.csv", "metrics.csv", "run.json"):
+        path = Path(RUN).with_name(name)
+        assert (elsewhere / path).read_bytes() == (tree / "results" / path).read_bytes()

@@ -16,8 +16,8 @@ LABEL = json.dumps(
 
 def outside_of_the_project():
     """The folders beyond the project's that steps read or write, links followed: the results, and the files that cards name."""
-    wanted = [Path(SETTINGS["results"]), *(Path(card["file"]).parent for card in CARDS.values() if "file" in card)]
-    folders = {folder.resolve() for folder in wanted if folder.exists()}
+    files = [Path(card["file"]) for card in CARDS.values() if "file" in card]
+    folders = {Path(SETTINGS["results"]).resolve(), *(file.parent.resolve() for file in files if file.exists())}
     return sorted(str(folder) for folder in folders if not folder.is_relative_to(Path.cwd()))
 
 

@@ -1,0 +1,117 @@
+"""The builder: what it says when an image comes out otherwise, and archives that are the same every time."""
+
+import io
+import json
+import subprocess
+import sys
+import tarfile
+
+import pytest
+
+from pjap_bench import config, containers, files
+from pjap_bench.errors import BenchError
+from tests.containers.conftest import load
+
+build = load("build")
+
+
+@pytest.fixture
+def lock() -> dict:
+    entry = {"definition": "d", "sha256": "a" * 64}
+    return {"images": {"train": entry}, "debian": {"packages": {"python3": "3.11.2-1+b1"}}, "builder": build._tools()}
+
+
+def test_the_same_bytes_pass(lock):
+    build._compare("train", lock["images"]["train"] | {"debian": {"packages": {}}}, lock["images"]["train"], lock)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"debian": {"packages": {"python3": "3.11.2-1+b2"}}}, r"Debian's python3 is 3\.11\.2-1\+b2, pinned was 3\.11\.2-1\+b1"),
+        ({"debian": {"packages": {}}}, r"Debian's python3 is gone"),
+        ({"definition": "e"}, r"a lock of Python packages is not what it was"),
+        ({}, r"the bytes differ"),
+    ],
+)
+def test_other_bytes_say_which_package_moved(lock, change, message):
+    built = {"definition": "d", "sha256": "b" * 64, "debian": lock["debian"]} | change
+    with pytest.raises(BenchError, match=rf"came out as sha256:bbb.*{message}"):
+        build._compare("train", built, lock["images"]["train"], lock)
+
+
+def test_another_builder_is_named(lock):
+    lock["builder"] = {tool: "0" for tool in lock["builder"]} | {"tar": "0"}
+    built = lock["images"]["train"] | {"sha256": "b" * 64, "debian": lock["debian"]}
+    with pytest.raises(BenchError, match=r"the builder's tar is .*, pinned was 0"):
+        build._compare("train", built, lock["images"]["train"], lock)
+
+
+def test_an_unknown_image():
+    done = subprocess.run(
+        [sys.executable, "containers/build.py", "trian"], cwd=config.ROOT, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 2
+    assert "no image is called 'trian'" in done.stderr and "use one of: analysis, train" in done.stderr
+
+
+def test_without_the_tools(monkeypatch):
+    monkeypatch.setattr(build.shutil, "which", lambda program: None)
+    with pytest.raises(BenchError, match="apt-get install mmdebstrap squashfs-tools"):
+        build.build_all(["train"], pin=False, oci=False)
+    monkeypatch.setattr(containers, "find_runtime", lambda name: "/usr/bin/apptainer")
+    monkeypatch.setattr(containers, "missing_images", lambda runtime, names: names)
+    build.build_if_needed("auto", "apptainer")  # goes without, and the workflow says so
+    with pytest.raises(BenchError, match="needs mmdebstrap"):
+        build.build_if_needed("on", "apptainer")
+
+
+def test_an_oci_archive_is_whole_and_the_same_every_time(tmp_path):
+    tar = tmp_path / "root.tar"
+    with tarfile.open(tar, "w") as out:
+        entry = tarfile.TarInfo("etc/file")
+        entry.size = 5
+        out.addfile(entry, io.BytesIO(b"hello"))
+    for name in ("one", "two"):
+        build.write_oci(tar, tmp_path / f"{name}.tar", "train:0123", 1_783_764_997)
+    assert (tmp_path / "one.tar").read_bytes() == (tmp_path / "two.tar").read_bytes()
+    with tarfile.open(tmp_path / "one.tar") as archive:
+        content = {member.name: archive.extractfile(member).read() for member in archive}
+    (manifest,) = json.loads(content["index.json"])["manifests"]
+    described = json.loads(content[f"blobs/sha256/{manifest['digest'][7:]}"])
+    image = json.loads(content[f"blobs/sha256/{described['config']['digest'][7:]}"])
+    assert image["rootfs"]["diff_ids"] == [f"sha256:{files.sha256(tar)}"]  # what podman and docker say that they have
+    assert json.loads(content["manifest.json"])[0]["RepoTags"] == ["localhost/pjap_bench/train:0123"]
+    for name, held in content.items():
+        if name.startswith("blobs/"):
+            path = tmp_path / "blob"
+            path.write_bytes(held)
+            assert name.endswith(files.sha256(path))
+
+
+def test_the_lock_is_of_what_stands_here():
+    """A changed definition or lock of Python packages needs new pins, before anything runs."""
+    lock = containers.locked()
+    usual = build._usual()
+    assert set(usual) <= set(lock["images"])
+    for name in usual:
+        assert lock["images"][name]["definition"] == containers.definition(name)
+    assert lock["debian"]["release"].startswith("12.")
+
+
+def test_the_images_have_the_versions_of_the_virtual_environment():
+    def versions(path) -> dict:
+        lines = (line.split(" ")[0].split("==") for line in path.read_text().splitlines() if line[:1].isalnum() and "==" in line)
+        return dict(lines)
+
+    base = versions(config.ROOT / "workflow/environment/base.txt")
+    for name in ("analysis", "train"):
+        taken = versions(containers.FOLDER / f"{name}.txt")
+        assert taken and all(base[package] == version for package, version in taken.items())
+
+
+def test_every_rule_names_its_image():
+    for path in (config.ROOT / "workflow" / "rules").glob("*.smk"):
+        rules = path.read_text().split("\nrule ")[1:]
+        for rule in rules:
+            assert "    shell:" not in rule or "    container:\n        " in rule, f"{path.name}: {rule.split(':')[0]}"
