@@ -179,8 +179,8 @@ for path in sorted(cards.FOLDER.glob("*.smk")):
     include: path
 
 
-# Off the default path: `snakemake behaviour_policies` trains them anew, in about an hour and a half of core time. The same processor trains the same policies; another one rounds differently and trains others of about the same
-# returns.
+# Off the default path: `snakemake behaviour_policies` trains them anew, in about an hour and a half of core time. The same
+# processor trains the same policies; another one rounds differently and trains others of about the same returns.
 rule behaviour_policies:
     input:
         [
