@@ -61,9 +61,7 @@ def _machine() -> list[Finding]:
     if free < 5:
         findings.append(Finding("note", "disk", "a run at the scale quick and both images take about 3 GiB"))
     if not os.access(containers.ROOT, os.W_OK):
-        findings.append(
-            Finding("missing", "folder", f"{containers.ROOT} cannot be written to", "results elsewhere: CONFIG=results=/a/folder")
-        )
+        findings.append(Finding("missing", "folder", f"{containers.ROOT} cannot be written to", "work in a clone of your own"))
     stale = containers.ROOT / ".snakemake" / "locks"
     if stale.is_dir() and any(stale.iterdir()):
         findings.append(

@@ -57,6 +57,17 @@ def test_a_runtime_that_runs_things_outside(tree, tmp_path):
     assert "runs outside of any" in log + done.stdout + done.stderr
 
 
+@pytest.mark.parametrize("profile", [["slurm"], ["kubernetes", "--container-image", "none", "--default-storage-prefix", "."]])
+def test_a_cluster_can_be_planned(tree, profile):
+    """With every job's resources; the Slurm executor itself is what `make test-slurm` runs."""
+    name, *options = profile
+    settings = ("--config", "scale=smoke", "containers=off", "results=none")
+    done = snakemake(tree, "-n", "--workflow-profile", f"profiles/{name}", *options, *settings)
+    assert done.returncode == 0, done.stdout[-2000:] + done.stderr[-2000:]
+    train = done.stdout.split("rule train:")[1]
+    assert "runtime=1440" in train and "mem_mb=4000" in train
+
+
 RUN = "smoke/runs/good/behaviour_cloning/seeds-0-1/run.json"
 
 

@@ -1,5 +1,7 @@
 # What the rules share: the checked configuration, digests of sources, names of jobs.
 # --config and --configfile come on top of the scale's settings, and are checked like them.
+if not os.access(".", os.W_OK):
+    raise BenchError("this folder cannot be written to", where=Path.cwd(), do="work in a clone of your own")
 SCALE = config.get("scale", "quick")
 SETTINGS = configuration.load(SCALE, {key: value for key, value in config.items() if key not in ("scale", "sweep")})
 RESULTS = f"{SETTINGS['results']}/{SCALE}"
