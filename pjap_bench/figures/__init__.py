@@ -9,11 +9,12 @@ from pjap_bench.errors import BenchError
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-# Figure N as in the paper, and its companion over seeds; the map of PJAP's robustness. Imported only when drawn, so that a
+# Figure N as in the paper, and its companion over seeds; the map of PJAP's robustness; the arms of Figure 6
+# compared. Imported only when drawn, so that a
 # figure does not depend on the others' sources.
 FIGURES = {
     f"figure{number}{kind}": f"pjap_bench.figures.figure{number}{kind}" for number in range(1, 6) for kind in ("", "_seeds")
-} | {name: f"pjap_bench.figures.{name}" for name in ("robustness", "robustness_beyond", "figure6")}
+} | {name: f"pjap_bench.figures.{name}" for name in ("robustness", "robustness_beyond", "figure6", "comparisons")}
 
 # Claims with a small figure of their evidence, see `pjap_bench.figures.claims`.
 CLAIMS = ("C1", "C2a", "C2b", "C3", "C4", "C5", "C6", "C7", "C8", "C9", "C10", "C11")

@@ -2,8 +2,8 @@
 
 As in the paper: a and c, the final return's aggregates with their intervals over seeds; b and d, the mean distance of
 the sampled actions to the current policy. Ours beside them: every seed as a dot, behaviour cloning, the normalisation
-by the dataset's own return, the distance on a fixed uniform sample, the data's noise floor, and the returns during
-training.
+by the dataset's own return, the distance on a fixed uniform sample, what PJAP's selection alone makes of the baseline's
+(that sample weighted by PJAP's formula), the data's noise floor, and the returns during training.
 """
 
 import textwrap
@@ -35,7 +35,7 @@ def draw(results: Path, stamp: dict) -> Figure:
         BenchError: a file is missing, or holds no numbers of an experiment.
     """
     settings = read_json(results / "statistics.provenance.json")["settings"]
-    tables = {name: _read(results / f"{name}.csv") for name in ("statistics", "scores", "curves")}
+    tables = {name: style.read_table(results / f"{name}.csv") for name in ("statistics", "scores", "curves")}
     datasets = list(settings["experiments"])
     figure = style.new_figure(6.2 * len(datasets), 12.4)
     regime = textwrap.fill(f"Scale '{stamp['scale']}': {stamp['regime']}", 75 * len(datasets))
@@ -82,18 +82,24 @@ def _draw_dataset(column: SubFigure, tables: dict, summary: dict, experiment: di
     for arm in labels:
         _draw_curve(axis, tables["curves"], arm, "distance_sampled", "raw", "-")
         _draw_curve(axis, tables["curves"], arm, "distance_uniform", "raw", "--")
+    control = next((arm.partition(" - ")[2] for arm in tables["statistics"]["arm"] if " - " in arm), None)
+    if control:
+        _draw_curve(axis, tables["curves"], control, "distance_selected", "raw", "-.")
     axis.axhline(summary["noise_floor"], color="black", linestyle=":", linewidth=1.2)
     _frame_distances(axis, tables["curves"], summary["noise_floor"])
     title = f"{letters[1]}   Mean distance of actions to the current joint policy"
     axis.set_title(title, loc="left", fontweight="bold")
     axis.set_ylabel("Mean |policy − data action|")
     axis.set_xlabel("Updates")
-    handles = [Patch(color=_colour(arm), label=label) for arm, label in labels.items()]
+    handles = [Patch(color=style.colour_of(arm), label=label) for arm, label in labels.items()]
     handles += [
         Line2D([], [], color="black", linestyle="-", label="in the sampled batch (the paper's)"),
         Line2D([], [], color="black", linestyle="--", label="on a fixed uniform sample"),
         Line2D([], [], color="black", linestyle=":", label="noise floor: behaviour policy to data"),
     ]
+    if control:
+        label = f"{labels[control]}'s uniform sample, weighted by PJAP"
+        handles.append(Line2D([], [], color=style.colour_of(control), linestyle="-.", label=label))
     _legend_below(axis, handles)
 
     axis = column.add_subplot(grid[3, :])
@@ -126,7 +132,7 @@ def _draw_aggregates(axes: list, tables: dict, normalisation: str, labels: dict[
             interval = statistics[(statistics["arm"] == arm) & (statistics["estimator"] == estimator)].iloc[0]
             if interval["method"] != "point":
                 width = interval["high"] - interval["low"]
-                axis.barh(row, width, left=interval["low"], height=0.62, color=_colour(arm), alpha=0.7)
+                axis.barh(row, width, left=interval["low"], height=0.62, color=style.colour_of(arm), alpha=0.7)
             axis.vlines(interval["value"], row - 0.31, row + 0.31, color="black", linewidth=1.8)
             seeds = scores.loc[scores["arm"] == arm, "value"]
             axis.plot(
@@ -148,9 +154,9 @@ def _draw_curve(axis, curves: pd.DataFrame, arm: str, quantity: str, normalisati
     """Mean over seeds with its band; the dashed uniform distance goes without, to keep the lines readable."""
     rows = curves.query("arm == @arm and quantity == @quantity and normalisation == @normalisation")
     rows = rows.sort_values("update")
-    axis.plot(rows["update"], rows["value"], color=_colour(arm), linestyle=linestyle)
+    axis.plot(rows["update"], rows["value"], color=style.colour_of(arm), linestyle=linestyle)
     if linestyle == "-" and rows["low"].notna().all():
-        axis.fill_between(rows["update"], rows["low"], rows["high"], color=_colour(arm), alpha=0.2, linewidth=0)
+        axis.fill_between(rows["update"], rows["low"], rows["high"], color=style.colour_of(arm), alpha=0.2, linewidth=0)
 
 
 def _frame_distances(axis, curves: pd.DataFrame, floor: float) -> None:
@@ -161,15 +167,3 @@ def _frame_distances(axis, curves: pd.DataFrame, floor: float) -> None:
     axis.set_ylim(bottom - 0.1 * (top - bottom), top + 0.1 * (top - bottom))
     axis.set_xlim(0, distances["update"].max())
     axis.grid(alpha=0.25)
-
-
-def _colour(arm: str) -> str:
-    return style.COLOURS.get(arm, style.NEUTRAL_COLOUR)
-
-
-def _read(path: Path) -> pd.DataFrame:
-    try:
-        return pd.read_csv(path)
-    except (OSError, pd.errors.ParserError, pd.errors.EmptyDataError) as error:
-        reason = getattr(error, "strerror", None) or str(error)
-        raise BenchError(f"cannot be read ({reason})", where=path, do="run the statistics step again") from error

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import matplotlib
 import numpy as np
+import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
@@ -30,6 +31,11 @@ COLOURS = {
 }
 NEUTRAL_COLOUR = "#555555"
 SURFACE_MAP = "viridis"
+
+
+def colour_of(arm: str) -> str:
+    """An arm's colour in all figures; grey for one that has none."""
+    return COLOURS.get(arm, NEUTRAL_COLOUR)
 
 
 def levels(count: int) -> list[tuple[float, ...]]:
@@ -119,6 +125,19 @@ def draw_middle(axes: Axes, at: float, values: np.ndarray, colour, label: str | 
     # Rounding may leave the median of equal values beside their percentiles.
     reach = [[max(middle - low, 0)], [max(high - middle, 0)]]
     axes.errorbar([at], [middle], yerr=reach, label=label, zorder=4, **bars)
+
+
+def read_table(path: Path) -> pd.DataFrame:
+    """A table of the statistics.
+
+    Raises:
+        BenchError: the file is missing or broken.
+    """
+    try:
+        return pd.read_csv(path)
+    except (OSError, pd.errors.ParserError, pd.errors.EmptyDataError) as error:
+        reason = getattr(error, "strerror", None) or str(error)
+        raise BenchError(f"cannot be read ({reason})", where=path, do="run the statistics step again") from error
 
 
 def read_arrays(path: Path) -> dict[str, np.ndarray]:

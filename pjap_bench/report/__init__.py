@@ -29,6 +29,10 @@ FIGURE6_CAPTION = (
     "so no verdict rests on them. The median is over seeds; with one task rliable’s median is the mean. b, d: distances with "
     "95 % bands. All arms but the first two, the uniform sample and the noise floor are ours."
 )
+COMPARISONS_CAPTION = (
+    "Every dot is a seed. Intervals of differences are Student's t (95 %), the basis of verdicts; those of the probability of a "
+    "better run and the bands of the profiles are percentile bootstraps over runs, which cover less than 95 % at few seeds."
+)
 ROBUSTNESS_CAPTION = (
     "Beside the map's own question: data whose centre moves along the diagonal until the optimum lies outside them, and other "
     "kernels and distances (an alpha means something else for each, so compare the best of a row). Bars are 95 % intervals."
@@ -39,6 +43,7 @@ ESTIMATE_ROWS = {  # quantity and normalisation of the table of scores, and how 
     ("last_five_return", "raw"): "Mean of the last five evaluations (extra)",
     ("distance_sampled", "raw"): "Distance of sampled actions, last fifth",
     ("distance_uniform", "raw"): "Distance on uniform samples, last fifth",
+    ("distance_selected", "raw"): "The same, weighted by PJAP's formula: selection alone",
 }
 
 
@@ -88,6 +93,7 @@ def _figures(results: Path, settings: dict) -> dict[str, dict]:
         "robustness": f"{read_json(results / 'games' / 'robustness.json')['finding']} Every cell: games/robustness.csv.",
         "robustness_beyond": ROBUSTNESS_CAPTION,
         "figure6": FIGURE6_CAPTION,
+        "comparisons": COMPARISONS_CAPTION,
     }
     words = {"figure6": _figure6_text(results, settings)}
     shown = {}

@@ -86,6 +86,11 @@ FIGURES = {
         "four spreads. Right, tables of the share by kernel, distance and alpha for two spreads.",
     ),
     "figure6": Picture("Figure 6.", "Bars of final returns, curves of distances and of returns."),
+    "comparisons": Picture(
+        "The arms of Figure 6 compared (beyond the paper).",
+        "A row for each dataset and one for all: every arm's difference in final return to MADDPG+CQL by seed, the probability "
+        "that its run is better, and the share of runs above each return.",
+    ),
 }
 
 # The small figures next to the verdicts.

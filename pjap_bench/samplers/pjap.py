@@ -6,8 +6,19 @@ from torch import Tensor
 from pjap_bench.samplers.priorities import Priorities
 
 
+def priorities_of(distances: Tensor, settings: dict, ramp: float | Tensor = 1.0) -> Tensor:
+    """max(exp(-(steepness d)^2), epsilon) to the power `priority_exponent`, float64 (Eq. 6, alpha = steepness^2).
+
+    Args:
+        distances: d of any sequences.
+        ramp: share of the steepness that is reached.
+    """
+    kernel = torch.exp(-(settings["steepness"] * ramp * distances.double()).square())
+    return kernel.clamp(settings["epsilon"], 1.0) ** settings["priority_exponent"]
+
+
 class ProximalJointActionSampler:
-    """Stratified proportional sampling with priority max(exp(-(steepness d)^2), epsilon) (Eq. 6, alpha = steepness^2).
+    """Stratified proportional sampling with the priorities of `priorities_of`.
 
     d is a sequence's mean absolute difference between the target policy's and the data's joint action (a third of Eq. 8's,
     which sums over an agent's actions). Priorities start at 1, are stored to the power `priority_exponent` and change
@@ -40,10 +51,9 @@ class ProximalJointActionSampler:
 
     def refresh(self, indices: Tensor, measures: Tensor, update: Tensor) -> None:
         """Sets the priorities at `indices` from their distances; the kernel steepens over `on_ramp` updates."""
-        settings = self._settings
-        ramp = (update / settings["on_ramp"]).clamp_max(1.0) if settings["on_ramp"] else 1.0
-        kernel = torch.exp(-(settings["steepness"] * ramp * measures.double()).square())
-        self._priorities.set(indices, kernel.clamp(settings["epsilon"], 1.0) ** settings["priority_exponent"])
+        on_ramp = self._settings["on_ramp"]
+        ramp = (update / on_ramp).clamp_max(1.0) if on_ramp else 1.0
+        self._priorities.set(indices, priorities_of(measures, self._settings, ramp))
 
     def effective_sample_size(self) -> Tensor:
         """(sum p)^2 / (n sum p^2), [R]."""

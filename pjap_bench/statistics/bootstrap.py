@@ -144,6 +144,33 @@ def probability_of_improvement(treatment: np.ndarray, control: np.ndarray) -> np
     return (above + 0.5 * equal).mean(axis=(-2, -1))
 
 
+def performance_profile(scores: np.ndarray, thresholds: np.ndarray) -> np.ndarray:
+    """The share of runs with a score above each threshold: [..., run], [point] -> [..., point]."""
+    return (scores[..., :, None] > thresholds).mean(axis=-2)
+
+
+def bootstrap_profile(
+    strata: Sequence[np.ndarray],
+    thresholds: np.ndarray,
+    *,
+    repetitions: int,
+    confidence: float,
+    generator: np.random.Generator,
+) -> tuple[np.ndarray, np.ndarray]:
+    """Percentile band of the performance profile of all strata's runs: ([point], [point]).
+
+    Args:
+        strata: one array [run] per task, resampled apart.
+        thresholds: [point].
+    """
+    size = sum(map(len, strata))
+    samples = []
+    for count in _chunks(repetitions, size * len(thresholds)):
+        drawn = [stratum[generator.integers(len(stratum), size=(count, len(stratum)))] for stratum in strata]
+        samples.append(performance_profile(np.concatenate(drawn, axis=1), thresholds))
+    return percentile_interval(np.concatenate(samples), confidence)
+
+
 def _chunks(total: int, numbers_each: int) -> Iterator[int]:
     """Splits `total` items of `numbers_each` numbers into portions that fit into memory."""
     portion = max(1, CHUNK_NUMBERS // numbers_each)

@@ -14,7 +14,7 @@ from pjap_bench.errors import BenchError
 from pjap_bench.files import read_json, sha256
 
 PAPER_ARMS = ("maddpg_cql", "maddpg_cql_pjap")  # control, treatment
-DISTANCES = ("distance_sampled", "distance_uniform")
+DISTANCES = ("distance_sampled", "distance_uniform", "distance_selected")
 ARM_SETTINGS = {"algorithm", "sampler"}  # what arms of an experiment may differ in, beside the arms' own "settings"
 EVALUATION_COLUMNS = ["dataset", "arm", "seed", "update", "kind", "episode", "return"]
 METRIC_COLUMNS = ["dataset", "arm", "seed", "update", "metric", "value"]

@@ -3,7 +3,13 @@
 Definitions, the same everywhere:
 - final_return of a run: mean over its final evaluation episodes (the final policy, never the best checkpoint).
 - last_five_return: mean of a run's last five evaluations, a labelled extra.
+- distance_selected: the distance on the fixed uniform sample, weighted by PJAP's formula: what PJAP's selection alone would
+  make of a run's distance, also of a run that samples uniformly.
 - distance_*, effective_sample_size, share:POLICY of a run: mean over the last fifth of its logged rows.
+- Dataset 'all': aggregates, probability of improvement and profiles over all datasets that an arm was trained on, where the
+  arms that are compared share them. Strata of the bootstrap are the datasets; aggregates pool the runs (as rliable does), the
+  probability of improvement is the mean over datasets.
+- Profile: the share of runs whose normalised final return lies above a threshold.
 - Normalisation 'raw': as measured. 'reference': 0 = random policy, 1 = the dataset's mean return. 'paper': 0 and 1 are
   the smallest and largest evaluation (mean over its episodes) of all runs of exactly the paper's two arms on a dataset.
 """
@@ -16,8 +22,8 @@ import pandas as pd
 
 from pjap_bench.errors import BenchError
 from pjap_bench.files import write_json, written_beside
-from pjap_bench.statistics import bootstrap
-from pjap_bench.statistics.results import PAPER_ARMS, Runs, read_runs
+from pjap_bench.statistics import bootstrap, marl_eval
+from pjap_bench.statistics.results import DISTANCES, PAPER_ARMS, Runs, read_runs
 
 COLUMNS = [
     "dataset",
@@ -34,9 +40,10 @@ COLUMNS = [
     "bootstrap_seed",
 ]
 CURVE_COLUMNS = [column if column != "estimator" else "update" for column in COLUMNS]
+PROFILE_COLUMNS = [column if column != "estimator" else "threshold" for column in COLUMNS]
+ALL = "all"
 SCORE_COLUMNS = ["dataset", "arm", "seed", "quantity", "normalisation", "value"]
-WINDOWED = ("distance_sampled", "distance_uniform", "effective_sample_size")
-CURVES = ("distance_sampled", "distance_uniform")
+WINDOWED = (*DISTANCES, "effective_sample_size")
 LAST_EVALUATIONS = 5
 METHODS = {
     "percentile bootstrap": "percentile interval of a stratified bootstrap over seeds; under-covers at few seeds "
@@ -48,7 +55,8 @@ METHODS = {
 
 
 def summarise(results: Path, settings: dict, stamp: dict) -> None:
-    """Writes statistics.csv, scores.csv (one row per run), curves.csv and statistics.provenance.json into `results`.
+    """Writes statistics.csv, scores.csv (one row per run), curves.csv, profiles.csv, marl_eval.json (the same runs for that
+    tool) and statistics.provenance.json into `results`.
 
     Args:
         results: folder of a scale with its runs/ and datasets/.
@@ -67,6 +75,9 @@ def summarise(results: Path, settings: dict, stamp: dict) -> None:
     _write_csv(results / "scores.csv", scores)
     _write_csv(results / "statistics.csv", statistics)
     _write_csv(results / "curves.csv", curves)
+    profiles = pd.DataFrame(_profiles(scores, settings), columns=PROFILE_COLUMNS)
+    _write_csv(results / "profiles.csv", profiles)
+    write_json(results / "marl_eval.json", marl_eval.export(runs))
     write_json(
         results / "statistics.provenance.json",
         {"stamp": stamp, "settings": settings, "definitions": __doc__, "methods": METHODS},
@@ -119,7 +130,12 @@ def _scores(runs: Runs, returns: pd.DataFrame, normalisations: dict) -> Iterator
 
 
 def _statistics(scores: pd.DataFrame, settings: dict) -> Iterator[tuple]:
-    """Aggregates of each arm, then each arm compared with the paper's control arm."""
+    """Aggregates of each arm, then each arm compared with the paper's control arm; at the end over all datasets."""
+    yield from _statistics_of_datasets(scores, settings)
+    yield from _statistics_of_all(scores, settings)
+
+
+def _statistics_of_datasets(scores: pd.DataFrame, settings: dict) -> Iterator[tuple]:
     options = settings["statistics"]
     keys = ["dataset", "quantity", "normalisation"]
     for (dataset, quantity, normalisation), group in scores.groupby(keys, sort=False):
@@ -143,6 +159,77 @@ def _statistics(scores: pd.DataFrame, settings: dict) -> Iterator[tuple]:
             if arm != control:
                 start = (dataset, f"{arm} - {control}", quantity, normalisation)
                 yield from _comparison_rows(start, values, arms[control], options)
+
+
+def _statistics_of_all(scores: pd.DataFrame, settings: dict) -> Iterator[tuple]:
+    """The same over datasets, for normalised final returns, which alone can be compared between them."""
+    options = settings["statistics"]
+    for normalisation, arms in _strata(scores, settings).items():
+        for arm, strata in arms.items():
+            start = (ALL, arm, "final_return", normalisation)
+            for name in ("mean", "median", "iqm", "optimality_gap"):
+                yield _percentile_row(start, name, strata, bootstrap.estimator(name), options)
+        control, _ = PAPER_ARMS
+        for arm, strata in arms.items():
+            if arm == control or len(strata) != len(arms.get(control, [])):
+                continue
+            start = (ALL, f"{arm} - {control}", "final_return", normalisation)
+            name = "probability_of_improvement"
+            pairs = list(zip(strata, arms[control], strict=True))
+            value = np.mean([bootstrap.probability_of_improvement(*pair) for pair in pairs])
+            runs, repetitions, seed = sum(map(len, strata)), options["repetitions_improvement"], options["bootstrap_seed"]
+            if runs == len(strata):
+                yield *start, name, value, None, None, "point", runs, None, None
+                continue
+            generator = bootstrap.stream(seed, *start[:3], name)
+            samples = np.mean(
+                [
+                    bootstrap.bootstrap_probability_of_improvement(*pair, repetitions=repetitions, generator=generator)
+                    for pair in pairs
+                ],
+                axis=0,
+            )
+            low, high = bootstrap.percentile_interval(samples, options["confidence"])
+            yield *start, name, value, low, high, "percentile bootstrap", runs, repetitions, seed
+
+
+def _strata(scores: pd.DataFrame, settings: dict) -> dict[str, dict[str, list[np.ndarray]]]:
+    """Final returns by normalisation and arm, one [run] per dataset; of arms that trained on each of several datasets."""
+    datasets = list(settings["experiments"])
+    found: dict[str, dict[str, list[np.ndarray]]] = {}
+    if len(datasets) < 2:
+        return found
+    final = scores[(scores["quantity"] == "final_return") & (scores["normalisation"] != "raw")]
+    for (normalisation, arm), group in final.groupby(["normalisation", "arm"], sort=False):
+        strata = [group.loc[group["dataset"] == dataset, "value"].to_numpy() for dataset in datasets]
+        if all(len(stratum) for stratum in strata):
+            found.setdefault(normalisation, {})[arm] = strata
+    return found
+
+
+def _profiles(scores: pd.DataFrame, settings: dict) -> Iterator[tuple]:
+    """Performance profiles of every arm on every dataset and on all, with bands, at `profile_points` thresholds that span
+    what any run reached."""
+    options = settings["statistics"]
+    final = scores[(scores["quantity"] == "final_return") & (scores["normalisation"] != "raw")]
+    for normalisation, table in final.groupby("normalisation", sort=False):
+        lowest, highest = table["value"].min(), table["value"].max()
+        thresholds = np.linspace(min(lowest, 0.0), max(highest, 1.0), options["profile_points"])
+        arms = {key: [group["value"].to_numpy()] for key, group in table.groupby(["dataset", "arm"], sort=False)}
+        arms |= {(ALL, arm): strata for arm, strata in _strata(scores, settings).get(normalisation, {}).items()}
+        for (dataset, arm), strata in arms.items():
+            runs, seed, repetitions = sum(map(len, strata)), options["bootstrap_seed"], options["repetitions_curves"]
+            method = "percentile bootstrap"
+            values = bootstrap.performance_profile(np.concatenate(strata), thresholds)
+            low = high = np.full(len(thresholds), np.nan)
+            if runs == len(strata):
+                repetitions, seed, method = None, None, "point"
+            else:
+                generator = bootstrap.stream(seed, dataset, arm, "profile")
+                usual = {"repetitions": repetitions, "confidence": options["confidence"], "generator": generator}
+                low, high = bootstrap.bootstrap_profile(strata, thresholds, **usual)
+            for threshold, *numbers in zip(thresholds, values, low, high, strict=True):
+                yield dataset, arm, "final_return", normalisation, threshold, *numbers, method, runs, repetitions, seed
 
 
 def _aggregate_rows(start: tuple, name: str, values: np.ndarray, options: dict) -> Iterator[tuple]:
@@ -179,8 +266,8 @@ def _percentile_row(start: tuple, name: str, strata: list[np.ndarray], statistic
     """The stream is the quantity's own: every estimator and normalisation of it sees the same resamples."""
     runs = sum(map(len, strata))
     value = statistic(np.concatenate(strata))
-    if runs == 1:
-        return *start, name, value, None, None, "point", 1, None, None
+    if runs == len(strata):
+        return *start, name, value, None, None, "point", runs, None, None
     repetitions, seed = options["repetitions"], options["bootstrap_seed"]
     samples = bootstrap.stratified_bootstrap(
         strata, statistic, repetitions=repetitions, generator=bootstrap.stream(seed, *start[:3])
@@ -191,7 +278,7 @@ def _percentile_row(start: tuple, name: str, strata: list[np.ndarray], statistic
 
 def _curves(runs: Runs, returns: pd.DataFrame, normalisations: dict, settings: dict) -> Iterator[tuple]:
     """Mean curves over seeds with bands: both distances, and the return of every evaluation."""
-    metrics = runs.metrics[runs.metrics["metric"].isin(CURVES)]
+    metrics = runs.metrics[runs.metrics["metric"].isin(DISTANCES)]
     for (dataset, arm, metric), table in metrics.groupby(["dataset", "arm", "metric"], sort=False):
         curve = table.pivot(index="update", columns="seed", values="value")
         yield from _curve_rows(dataset, arm, metric, {"raw": (0.0, 1.0)}, curve, settings["statistics"])

@@ -157,7 +157,7 @@ class _Job:
                 _say(f"{self.name}: {arm} seed {seed} stopped at update {bad[name]}, {name} is not finite")
 
     def _log(self, values: dict[str, np.ndarray]) -> None:
-        # Means over the updates since the last row, before each of them; distance_uniform is measured now. For the TD loss
+        # Means over the updates since the last row, before each of them; `measured_now` is of now. For the TD loss
         # the median: one time-limit terminal in a batch multiplies its mean by 40.
         rows = {name: np.median(column, axis=0) if name == "td_loss" else column.mean(axis=0) for name, column in values.items()}
         rows |= self.stack.measured_now()

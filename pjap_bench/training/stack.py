@@ -16,6 +16,7 @@ from pjap_bench import algorithms, samplers
 from pjap_bench.datasets.hdf5 import Dataset
 from pjap_bench.datasets.sequences import SequenceData
 from pjap_bench.errors import BenchError
+from pjap_bench.samplers import pjap
 from pjap_bench.stacks import shared
 from pjap_bench.training.graph import captured
 
@@ -36,7 +37,9 @@ class Stack:
         self.settings = _common(settings)
         self.data = SequenceData(dataset, self.settings, device)
         self.algorithm = algorithms.make(self.settings["algorithm"], self.data, self.settings)
-        self._samplers = [samplers.make(own["sampler"], len(seeds), self.data.starts, own, device) for own in settings.values()]
+        self._own = list(settings.values())
+        self._rows = [slice(index * len(seeds), (index + 1) * len(seeds)) for index in range(len(settings))]
+        self._samplers = [samplers.make(own["sampler"], len(seeds), self.data.starts, own, device) for own in self._own]
         for arm, sampler in zip(settings, self._samplers, strict=True):
             if sampler.measure not in (None, *self.algorithm.measures):
                 raise BenchError(
@@ -100,16 +103,18 @@ class Stack:
 
     def _groups(self) -> Iterator[tuple[samplers.Sampler, slice, samplers.Draw]]:
         """Every arm's sampler, its rows of the stack and its runs' draws."""
-        size = len(self.runs) // len(self._samplers)
-        for index, sampler in enumerate(self._samplers):
-            rows = slice(index * size, (index + 1) * size)
+        for sampler, rows in zip(self._samplers, self._rows, strict=True):
             yield sampler, rows, lambda count, rows=rows: uniforms(self._sampling[rows], count)
 
     def measured_now(self) -> dict[str, np.ndarray]:
-        """Distance on the fixed uniform sample, effective sample size, and each behaviour policy's share of what was sampled
-        since the last call; [R] each."""
+        """Numbers of now, [R] each: the distance on the fixed uniform sample, as it is and weighted by PJAP's formula (what
+        selection alone makes of it, whatever the run's own sampler); the effective sample size; and each behaviour policy's
+        share of what was sampled since the last call."""
+        distances = self.algorithm.distances(self._state, self._uniform_batch).double()  # [R, uniform_sequences]
+        weights = torch.cat([pjap.priorities_of(distances[rows], own) for own, rows in zip(self._own, self._rows, strict=True)])
         found = {
-            "distance_uniform": self.algorithm.distances(self._state, self._uniform_batch).mean(dim=1),
+            "distance_uniform": distances.mean(dim=1),
+            "distance_selected": (weights * distances).sum(dim=1) / weights.sum(dim=1),
             "effective_sample_size": torch.cat([sampler.effective_sample_size() for sampler in self._samplers]),
         }
         for index, name in enumerate(self.data.policy_names):

@@ -9,7 +9,7 @@ from matplotlib.figure import Figure
 from pjap_bench import figures, files
 from pjap_bench.datasets import cards, description, hdf5
 from pjap_bench.errors import BenchError
-from pjap_bench.figures import figure6, style
+from pjap_bench.figures import comparisons, figure6, style
 from pjap_bench.report import write_report
 from pjap_bench.report.pictures import CLAIMS, FIGURES
 from pjap_bench.statistics import verdict
@@ -237,6 +237,29 @@ def test_figure6_without_the_papers_arms_and_with_one_seed(tmp_path):
     summarise(results, settings, STAMP)
     figure = figure6.draw(results, STAMP)
     assert sum(len(column.axes) for column in figure.subfigs) == 5
+
+
+def test_comparisons_show_every_dataset_and_all(finished):
+    figure = comparisons.draw(finished, STAMP)
+    assert len(figure.axes) == 9  # two datasets and all of them
+    titles = [axes.get_title(loc="left") for axes in figure.axes]
+    assert "Good (5 seeds): final return minus MADDPG+CQL's" in titles and "All datasets" in titles
+    (differences, *_) = figure.axes
+    assert [label.get_text() for label in differences.get_yticklabels()] == ["MADDPG+CQL+PJAP", "Behaviour cloning"]
+    dots = [line.get_xdata() for line in differences.lines if len(line.get_xdata()) == 5]
+    assert [list(each) for each in dots] == [[500, 520, 500, 520, 500], [1000] * 5]
+
+
+def test_comparisons_with_one_seed_and_one_dataset(tmp_path):
+    settings = copy.deepcopy(SETTINGS)
+    del settings["experiments"]["good_medium"]
+    settings["experiments"]["good"]["seeds"] = [0]
+    results = fabricate(tmp_path / "quick")
+    summarise(results, settings, STAMP)
+    assert len(comparisons.draw(results, STAMP).axes) == 3
+    (results / "profiles.csv").unlink()
+    with pytest.raises(BenchError, match=r"profiles\.csv: cannot be read"):
+        comparisons.draw(results, STAMP)
 
 
 def test_figure6_without_its_data(tmp_path):

@@ -32,6 +32,7 @@ SETTINGS = {
         "repetitions": 2000,
         "repetitions_improvement": 200,
         "repetitions_curves": 300,
+        "profile_points": 11,
         "confidence": 0.95,
     },
 }
@@ -50,6 +51,7 @@ STAMP = {
 FINAL = {"maddpg_cql": 6000.0, "maddpg_cql_pjap": 6500.0, "behaviour_cloning": 7000.0}
 SAMPLED = {"maddpg_cql": 0.17, "maddpg_cql_pjap": 0.16, "behaviour_cloning": 0.165}
 UNIFORM = {"maddpg_cql": 0.17, "maddpg_cql_pjap": 0.172, "behaviour_cloning": 0.165}
+SELECTED = {"maddpg_cql": 0.161, "maddpg_cql_pjap": 0.162, "behaviour_cloning": 0.16}
 
 
 def final_return(arm: str, seed: int) -> float:
@@ -122,6 +124,7 @@ def write_job(results: Path, dataset: str, arm: str, seeds: list[int], updates: 
                 (dataset, arm, seed, update, "policy_loss", -update),
                 (dataset, arm, seed, update, "distance_sampled", SAMPLED[arm] + decay + jitter),
                 (dataset, arm, seed, update, "distance_uniform", UNIFORM[arm] + decay + jitter),
+                (dataset, arm, seed, update, "distance_selected", SELECTED[arm] + decay + jitter),
                 (dataset, arm, seed, update, "share:good_0", 1.0),
             ]
     columns = ["dataset", "arm", "seed", "update", "kind", "episode", "return"]

@@ -65,7 +65,7 @@ def test_curves_end_with_the_final_evaluation(results, settings):
 
 def test_same_bytes_again_and_intervals_independent_of_other_arms(results, settings):
     summarise(results, settings, STAMP)
-    names = ("statistics.csv", "scores.csv", "curves.csv", "statistics.provenance.json")
+    names = ("statistics.csv", "scores.csv", "curves.csv", "profiles.csv", "marl_eval.json", "statistics.provenance.json")
     first = {name: (results / name).read_bytes() for name in names}
     summarise(results, settings, STAMP)
     assert first == {name: (results / name).read_bytes() for name in names}
@@ -73,7 +73,7 @@ def test_same_bytes_again_and_intervals_independent_of_other_arms(results, setti
     summarise(results, settings, STAMP)
     before = first["statistics.csv"].decode().splitlines()
     after = (results / "statistics.csv").read_text().splitlines()
-    assert [line for line in before if not line.startswith("good,behaviour_cloning")] == after
+    assert [line for line in before if not line.startswith(("good,behaviour_cloning", "all,behaviour_cloning"))] == after
     assert json.loads((results / "statistics.provenance.json").read_text())["stamp"] == STAMP
 
 
@@ -81,11 +81,11 @@ def test_one_seed_gives_points_without_intervals(results, settings):
     for experiment in settings["experiments"].values():
         experiment["seeds"] = [0]
     summarise(results, settings, STAMP)
-    for name in ("statistics.csv", "curves.csv"):
+    for name in ("statistics.csv", "curves.csv", "profiles.csv"):
         table = pd.read_csv(results / name)
         assert set(table["method"]) == {"point"}
         assert table["low"].isna().all()
-        assert (table["n"] == 1).all()
+        assert (table["n"] == (table["dataset"] == "all") + 1).all()  # two datasets
 
 
 def test_all_equal_scores(results, settings):
@@ -97,3 +97,45 @@ def test_all_equal_scores(results, settings):
     with pytest.raises(BenchError, match=r"good: all evaluations of maddpg_cql and maddpg_cql_pjap have the return 5.0"):
         summarise(results, settings, STAMP)
     assert not (results / "statistics.csv").exists()
+
+
+def test_over_all_datasets(results, settings):
+    summarise(results, settings, STAMP)
+    statistics, scores = (pd.read_csv(results / f"{name}.csv") for name in ("statistics", "scores"))
+    pooled = pick(scores, arm="maddpg_cql", quantity="final_return", normalisation="reference")["value"]
+    assert len(pooled) == 7
+    row = pick(statistics, dataset="all", arm="maddpg_cql", normalisation="reference", estimator="iqm").iloc[0]
+    assert row["value"] == pytest.approx(pooled.sort_values().iloc[1:6].mean()) and row["n"] == 7
+    assert row["low"] < row["value"] < row["high"]
+    name = "maddpg_cql_pjap - maddpg_cql"
+    own = pick(statistics, arm=name, quantity="final_return", normalisation="reference", estimator="probability_of_improvement")
+    found = own.set_index("dataset")["value"]
+    assert found["all"] == pytest.approx((found["good"] + found["good_medium"]) / 2)
+    settings["experiments"]["good_medium"]["arms"].remove("maddpg_cql_pjap")
+    summarise(results, settings, STAMP)
+    arms = set(pick(pd.read_csv(results / "statistics.csv"), dataset="all")["arm"])
+    assert arms == {"maddpg_cql", "behaviour_cloning", "behaviour_cloning - maddpg_cql"}  # only what trained on both
+
+
+def test_profiles_are_shares_of_runs(results, settings):
+    summarise(results, settings, STAMP)
+    profiles, scores = (pd.read_csv(results / f"{name}.csv") for name in ("profiles", "scores"))
+    own = pick(profiles, dataset="good", arm="maddpg_cql", normalisation="reference")
+    values = pick(scores, dataset="good", arm="maddpg_cql", quantity="final_return", normalisation="reference")["value"]
+    assert len(own) == settings["statistics"]["profile_points"]
+    for row in own.itertuples():
+        assert row.value == pytest.approx((values > row.threshold).mean())
+    assert own["value"].iloc[0] == 1.0 and own["value"].iloc[-1] == 0.0
+    assert (own["low"] <= own["value"]).all() and (own["value"] <= own["high"]).all()
+
+
+def test_marl_evals_format(results, settings):
+    summarise(results, settings, STAMP)
+    exported = json.loads((results / "marl_eval.json").read_text())
+    ((_, tasks),) = exported.items()
+    assert set(tasks) == {"good", "good_medium"}
+    assert set(tasks["good"]) == set(settings["experiments"]["good"]["arms"])
+    run = tasks["good"]["maddpg_cql"]["seed_3"]
+    assert [run[f"step_{number}"]["step_count"] for number in range(6)] == [0, 200, 400, 600, 800, 1000]
+    assert np.mean(run["absolute_metrics"]["return"]) == pytest.approx(6300)
+    assert len(run["absolute_metrics"]["return"]) == 4

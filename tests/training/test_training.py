@@ -61,10 +61,12 @@ def test_every_algorithm_trains_with_every_sampler_and_writes_tidy_tables(noise_
     assert list(metrics.columns) == ["dataset", "arm", "seed", "update", "metric", "value"]
     assert list(evaluations.columns) == ["dataset", "arm", "seed", "update", "kind", "episode", "return"]
     wide = metrics.pivot(index=["arm", "seed", "update"], columns="metric", values="value")
-    expected = {"policy_loss", "distance_sampled", "distance_uniform", "effective_sample_size", "share:first", "share:second"}
+    distances = {"distance_sampled", "distance_uniform", "distance_selected"}
+    expected = distances | {"policy_loss", "effective_sample_size", "share:first", "share:second"}
     for arm in arms:
         assert list(wide.loc[arm, 0].index) == [10, 20, 30, 40]
         assert expected <= set(wide)
+        assert (wide["distance_selected"] < wide["distance_uniform"]).all()  # near sequences weigh more
         assert wide.loc[arm][["share:first", "share:second"]].sum(axis=1).to_numpy() == pytest.approx(1.0)
     final = evaluations[evaluations["kind"] == "final"]
     assert (final["update"] == 40).all()

@@ -7,10 +7,8 @@ FIGURE_DATA = {
         for kind in ("", "_seeds")
     },
     **{name: [f"{RESULTS}/games/robustness.csv"] for name in ("robustness", "robustness_beyond")},
-    "figure6": [
-        *multiext(f"{RESULTS}/", "statistics.csv", "scores.csv", "curves.csv", "statistics.provenance.json"),
-        *SUMMARIES,
-    ],
+    "figure6": [*STATISTICS, *SUMMARIES],
+    "comparisons": STATISTICS,
 }
 
 
@@ -34,7 +32,7 @@ rule draw_figure:
         runtime=10,
     params:
         label=LABEL,
-        settings=lambda wildcards: json.dumps(EVALUATED if wildcards.figure == "figure6" else {}),
+        settings=lambda wildcards: json.dumps(EVALUATED if wildcards.figure in ("figure6", "comparisons") else {}),
         results=lambda wildcards: RESULTS,
         code=lambda wildcards: code(f"figures.{wildcards.figure}"),
     shell:

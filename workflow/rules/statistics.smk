@@ -19,6 +19,17 @@ EVALUATED = {
 SUMMARIES = [f"{RESULTS}/datasets/{name}.json" for name in DESCRIBED]
 
 
+STATISTICS = multiext(
+    f"{RESULTS}/",
+    "statistics.csv",
+    "scores.csv",
+    "curves.csv",
+    "profiles.csv",
+    "marl_eval.json",
+    "statistics.provenance.json",
+)
+
+
 rule compute_statistics:
     input:
         run_files("run.json"),
@@ -26,7 +37,7 @@ rule compute_statistics:
         run_files("metrics.csv"),
         SUMMARIES,
     output:
-        multiext(f"{RESULTS}/", "statistics.csv", "scores.csv", "curves.csv", "statistics.provenance.json"),
+        STATISTICS,
     log:
         f"{RESULTS}/logs/compute_statistics.log",
     benchmark:

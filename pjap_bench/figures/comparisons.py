@@ -1,0 +1,120 @@
+"""Beyond the paper: the arms of Figure 6 compared, for every dataset of the scale.
+
+The difference of every arm's final return to MADDPG+CQL's, paired by seed, with the interval on which verdicts rest; the
+probability that a run of it is better; and performance profiles.
+"""
+
+import textwrap
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+from matplotlib.figure import Figure
+from matplotlib.patches import Patch
+
+from pjap_bench.errors import BenchError
+from pjap_bench.figures import style
+from pjap_bench.files import read_json
+
+TITLES = {"good": "Good", "medium": "Medium", "good_medium": "GoodMedium", "all": "All datasets"}
+
+
+@style.styled
+def draw(results: Path, stamp: dict) -> Figure:
+    """Draws statistics.csv, scores.csv and profiles.csv of `results`: a row of panels per dataset, and one for all.
+
+    Args:
+        results: folder of a scale.
+        stamp: where the figure comes from; its scale and regime are written into the figure.
+
+    Raises:
+        BenchError: a file is missing, or holds no numbers of an experiment.
+    """
+    settings = read_json(results / "statistics.provenance.json")["settings"]
+    tables = {name: style.read_table(results / f"{name}.csv") for name in ("statistics", "scores", "profiles")}
+    datasets = [*settings["experiments"], *(["all"] if "all" in set(tables["profiles"]["dataset"]) else [])]
+    labels = {arm: own["label"] for arm, own in settings["arms"].items()}
+    figure = style.new_figure(12.0, 1.3 + 3.1 * len(datasets))
+    regime = textwrap.fill(f"Scale '{stamp['scale']}': {stamp['regime']}", 150)
+    figure.suptitle(regime, fontsize=8.5, color=style.NEUTRAL_COLOUR)
+    axes = figure.subplots(len(datasets), 3, width_ratios=[1.3, 1, 1.4], squeeze=False)
+    for row, dataset in zip(axes, datasets, strict=True):
+        own = {name: table[table["dataset"] == dataset] for name, table in tables.items()}
+        if own["profiles"].empty:
+            raise BenchError(f"no numbers of {dataset}", where=results, do="run the statistics step again")
+        title = TITLES.get(dataset, dataset)
+        if dataset == "all":
+            row[0].set_axis_off()  # returns of different datasets have no common unit
+        else:
+            seeds = len(settings["experiments"][dataset]["seeds"])
+            title += f" ({seeds} seed{'s' * (seeds > 1)})"
+            _draw_differences(row[0], own, labels)
+            row[0].set_title(f"{title}: final return minus MADDPG+CQL's", loc="left", fontweight="bold", fontsize=9)
+        _draw_improvement(row[1], own["statistics"], labels)
+        _draw_profiles(row[2], own["profiles"])
+        if dataset == "all":
+            row[1].set_title(title, loc="left", fontweight="bold", fontsize=9)
+    axes[0][1].set_title("Probability of a better run", loc="left", fontweight="bold", fontsize=9)
+    axes[0][2].set_title("Performance profile", loc="left", fontweight="bold", fontsize=9)
+    shown = [arm for arm in labels if arm in set(tables["profiles"]["arm"])]
+    handles = [Patch(color=style.colour_of(arm), label=labels[arm]) for arm in shown]
+    figure.legend(handles=handles, loc="outside lower center", ncols=3, frameon=False)
+    style.footer(figure, stamp)
+    return figure
+
+
+def _draw_differences(axis, tables: dict[str, pd.DataFrame], labels: dict[str, str]) -> None:
+    """Per arm: seeds as dots, their mean, Student's t interval of the paired differences where there are four seeds or more."""
+    rows = tables["statistics"].query(
+        "quantity == 'final_return' and normalisation == 'raw' and estimator == 'paired_difference'"
+    )
+    scores = tables["scores"].query("quantity == 'final_return' and normalisation == 'raw'")
+    returns = scores.pivot(index="seed", columns="arm", values="value")
+    names = list(dict.fromkeys(rows["arm"]))
+    for height, name in enumerate(names):
+        arm, _, control = name.partition(" - ")
+        differences = (returns[arm] - returns[control]).to_numpy()
+        interval = rows[(rows["arm"] == name) & (rows["method"] == "paired t")]
+        # Of two or three seeds the interval is wider than the figure: the table has it.
+        if len(interval) and len(differences) > 3:
+            axis.hlines(height, interval["low"], interval["high"], color=style.colour_of(arm), linewidth=6, alpha=0.45)
+        axis.plot(differences, np.full(len(differences), height), "o", color="white", markeredgecolor="black", markersize=4)
+        axis.vlines(differences.mean(), height - 0.25, height + 0.25, color="black", linewidth=1.8)
+    axis.axvline(0, color="black", linewidth=0.8)
+    axis.set_xlabel("Difference of episode returns, paired by seed (95 % t interval from 4 seeds on)")
+    _rows(axis, [labels[name.partition(" - ")[0]] for name in names])
+
+
+def _draw_improvement(axis, statistics: pd.DataFrame, labels: dict[str, str]) -> None:
+    rows = statistics.query("quantity == 'final_return' and estimator == 'probability_of_improvement'")
+    rows = rows.drop_duplicates("arm")  # the same in every normalisation
+    for height, row in enumerate(rows.to_dict("records")):
+        colour = style.colour_of(row["arm"].partition(" - ")[0])
+        if row["method"] != "point":
+            axis.hlines(height, row["low"], row["high"], color=colour, linewidth=6, alpha=0.45)
+        axis.plot(row["value"], height, "|", color="black", markersize=12, markeredgewidth=1.8)
+    axis.axvline(0.5, color="black", linewidth=0.8)
+    axis.set_xlim(-0.03, 1.03)
+    axis.set_xlabel("P(better than MADDPG+CQL)")
+    _rows(axis, [labels[arm.partition(" - ")[0]] for arm in rows["arm"]])
+
+
+def _draw_profiles(axis, profiles: pd.DataFrame) -> None:
+    rows = profiles[profiles["normalisation"] == "reference"]
+    for arm, own in rows.groupby("arm", sort=False):
+        axis.plot(own["threshold"], own["value"], color=style.colour_of(arm), drawstyle="steps-post")
+        if own["low"].notna().all():
+            axis.fill_between(
+                own["threshold"], own["low"], own["high"], step="post", color=style.colour_of(arm), alpha=0.15, linewidth=0
+            )
+    axis.set_ylim(-0.03, 1.03)
+    axis.set_ylabel("Share of runs above")
+    axis.set_xlabel("Final return: 0 = random policy, 1 = mean of the dataset")
+    axis.grid(alpha=0.25)
+
+
+def _rows(axis, names: list[str]) -> None:
+    axis.set_yticks(range(len(names)), names)
+    axis.set_ylim(len(names) - 0.5, -0.5)
+    axis.tick_params(axis="y", length=0)
+    axis.grid(axis="x", alpha=0.25)
