@@ -2,7 +2,6 @@
 # `snakemake --cores 2 --config scale=smoke|quick|laptop|paper`; every setting is in workflow/config/paper.yaml.
 # With `sweep=NAME` too: workflow/sweeps/NAME.yaml instead of the paper.
 import json
-import os
 import re
 import shlex
 import sys

@@ -167,6 +167,36 @@ def environment_of(runtime: str) -> dict[str, str]:
     return {"PJAP_BENCH_RUNTIME": f"{runtime}:{find_runtime(runtime)}"}
 
 
+def check_folder() -> None:
+    """Raises BenchError where the working folder cannot be written to."""
+    if not os.access(".", os.W_OK):
+        raise BenchError("this folder cannot be written to", where=os.getcwd(), do="work in a clone of your own")
+
+
+def decided(mode: str | bool, main: bool) -> str | bool:
+    """The setting `containers`, in a job what the main process made of it: a machine without a runtime must not go on outside."""
+    return mode if main else os.environ.get(_DECIDED, mode)
+
+
+def hand_down(images: dict[str, str], runtime: str, folders: list[str], gpu: bool) -> None:
+    """Tells this process's jobs, by the environment, what was decided, and Snakemake which program is `apptainer`.
+
+    Args:
+        images: what `choose` gave.
+        folders: beyond the project's own, that steps read or write.
+        gpu: steps use one.
+    """
+    os.environ[_DECIDED] = "on" if images else "off"
+    if images:
+        os.environ |= environment_of(runtime)
+        os.environ |= {"PJAP_BENCH_BIND": ":".join(folders), "PJAP_BENCH_GPU": str(int(gpu))}
+        # Snakemake calls what is first on PATH under that name.
+        os.environ["PATH"] = f"{ADAPTER.parent}{os.pathsep}{os.environ['PATH']}"
+
+
+_DECIDED = "PJAP_BENCH_CONTAINERS"
+
+
 def _run(command: list[str], runtime: str, what: str) -> str:
     """What a command prints. Raises BenchError with what it says where it fails."""
     environment = os.environ | environment_of(runtime)

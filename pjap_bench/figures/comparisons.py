@@ -33,8 +33,9 @@ def draw(results: Path, stamp: dict) -> Figure:
     settings = read_json(results / "statistics.provenance.json")["settings"]
     tables = {name: style.read_table(results / f"{name}.csv") for name in ("statistics", "scores", "profiles")}
     datasets = [*settings["experiments"], *(["all"] if "all" in set(tables["profiles"]["dataset"]) else [])]
-    labels = {arm: own["label"] for arm, own in settings["arms"].items()}
-    figure = style.new_figure(12.0, 1.3 + 3.1 * len(datasets))
+    arms = dict.fromkeys(arm for experiment in settings["experiments"].values() for arm in experiment["arms"])
+    labels = {arm: settings["arms"][arm]["label"] for arm in arms}
+    figure = style.new_figure(12.0, 1.2 + (1.1 + 0.35 * len(labels)) * len(datasets))
     regime = textwrap.fill(f"Scale '{stamp['scale']}': {stamp['regime']}", 150)
     figure.suptitle(regime, fontsize=8.5, color=style.NEUTRAL_COLOUR)
     axes = figure.subplots(len(datasets), 3, width_ratios=[1.3, 1, 1.4], squeeze=False)
@@ -56,9 +57,11 @@ def draw(results: Path, stamp: dict) -> Figure:
             row[1].set_title(title, loc="left", fontweight="bold", fontsize=9)
     axes[0][1].set_title("Probability of a better run", loc="left", fontweight="bold", fontsize=9)
     axes[0][2].set_title("Performance profile", loc="left", fontweight="bold", fontsize=9)
-    shown = [arm for arm in labels if arm in set(tables["profiles"]["arm"])]
-    handles = [Patch(color=style.colour_of(arm), label=labels[arm]) for arm in shown]
-    figure.legend(handles=handles, loc="outside lower center", ncols=3, frameon=False)
+    handles = [Patch(color=style.colour_of(arm), label=label) for arm, label in labels.items()]
+    if "all" in datasets:
+        axes[-1][0].legend(handles=handles, loc="center", frameon=False)
+    else:
+        figure.legend(handles=handles, loc="outside lower center", ncols=3, frameon=False)
     style.footer(figure, stamp)
     return figure
 
@@ -81,7 +84,7 @@ def _draw_differences(axis, tables: dict[str, pd.DataFrame], labels: dict[str, s
         axis.plot(differences, np.full(len(differences), height), "o", color="white", markeredgecolor="black", markersize=4)
         axis.vlines(differences.mean(), height - 0.25, height + 0.25, color="black", linewidth=1.8)
     axis.axvline(0, color="black", linewidth=0.8)
-    axis.set_xlabel("Difference of episode returns, paired by seed (95 % t interval from 4 seeds on)")
+    axis.set_xlabel("Difference of returns by seed; t interval from 4 seeds on")
     _rows(axis, [labels[name.partition(" - ")[0]] for name in names])
 
 
@@ -109,7 +112,7 @@ def _draw_profiles(axis, profiles: pd.DataFrame) -> None:
             )
     axis.set_ylim(-0.03, 1.03)
     axis.set_ylabel("Share of runs above")
-    axis.set_xlabel("Final return: 0 = random policy, 1 = mean of the dataset")
+    axis.set_xlabel("Final return (0: random policy, 1: dataset)")
     axis.grid(alpha=0.25)
 
 

@@ -98,7 +98,7 @@ def _draw_dataset(column: SubFigure, tables: dict, summary: dict, experiment: di
         Line2D([], [], color="black", linestyle=":", label="noise floor: behaviour policy to data"),
     ]
     if control:
-        label = f"{labels[control]}'s uniform sample, weighted by PJAP"
+        label = f"{labels[control]}, uniform, weighted by PJAP"
         handles.append(Line2D([], [], color=style.colour_of(control), linestyle="-.", label=label))
     _legend_below(axis, handles)
 

@@ -1,7 +1,6 @@
 # What the rules share: the checked configuration, digests of sources, names of jobs.
 # --config and --configfile come on top of the scale's settings, and are checked like them.
-if not os.access(".", os.W_OK):
-    raise BenchError("this folder cannot be written to", where=Path.cwd(), do="work in a clone of your own")
+containers.check_folder()
 SCALE = config.get("scale", "quick")
 SETTINGS = configuration.load(SCALE, {key: value for key, value in config.items() if key not in ("scale", "sweep")})
 RESULTS = f"{SETTINGS['results']}/{SCALE}"
@@ -28,25 +27,19 @@ def code(module):
     return provenance.source_digest(f"pjap_bench.{module}")
 
 
-# Containers. A job runs where the main process decided, so that a machine without a runtime cannot go on outside in silence.
+# Containers: images by name, empty for none, and why.
 NEEDED = ["analysis", "train-cuda" if SETTINGS["jobs"]["device"] == "cuda" else "train"]
-CONTAINERS, RUNTIME = SETTINGS["containers"], SETTINGS["runtime"]
-if not workflow.is_main_process:
-    CONTAINERS = os.environ.get("PJAP_BENCH_CONTAINERS", CONTAINERS)
-IMAGES, WHERE = containers.choose(CONTAINERS, RUNTIME, NEEDED)
-os.environ["PJAP_BENCH_CONTAINERS"] = "on" if IMAGES else "off"
+RUNTIME = SETTINGS["runtime"]
+IMAGES, WHERE = containers.choose(containers.decided(SETTINGS["containers"], workflow.is_main_process), RUNTIME, NEEDED)
 ANALYSIS, TRAIN = (IMAGES.get(name) for name in NEEDED)  # None: outside
+containers.hand_down(IMAGES, RUNTIME, outside_of_the_project(), gpu=SETTINGS["jobs"]["device"] == "cuda")
 
+# A prefix replaces Snakemake's own, so bash's strict mode is said again: without pipefail a failure in front of `tee` would go
+# unseen. Inside an image every step looks whether it is in one; outside commands find the python that runs Snakemake, also
+# where nobody activated its environment.
 if IMAGES:
-    # Snakemake calls what is first on PATH under the name of apptainer.
-    os.environ |= containers.environment_of(RUNTIME) | {"PATH": f"{containers.ADAPTER.parent}:{os.environ['PATH']}"}
-    os.environ["PJAP_BENCH_BIND"] = ":".join(outside_of_the_project())
-    os.environ["PJAP_BENCH_GPU"] = str(int(SETTINGS["jobs"]["device"] == "cuda"))
-    # A prefix replaces Snakemake's own, so bash's strict mode is said again: without pipefail a failure in front of `tee`
-    # would go unseen. Every step looks whether it is in its image.
     shell.prefix(f"set -euo pipefail; export {containers.PINNED}=1; ")
 else:
-    # Commands find the python that runs Snakemake, also where nobody activated its environment.
     shell.prefix(f'set -euo pipefail; export PATH="{Path(sys.executable).parent}:$PATH"; ')
 
 
