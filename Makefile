@@ -101,8 +101,7 @@ test-slurm: setup ## bring up Slurm on this machine, run the scale smoke on it i
 
 docs: ## build the documentation site into site/, with a virtual environment of its own; a warning is an error
 	@workflow/environment/set_up_docs.sh
-	@NO_MKDOCS_2_WARNING=1 .venv-docs/bin/mkdocs build --strict --quiet
-	@echo "site/index.html"
+	@NO_MKDOCS_2_WARNING=1 .venv-docs/bin/mkdocs build --strict
 
 lint: setup ## check code and workflow: ruff, ruff format, snakefmt
 	@$(in_venv) ruff check .

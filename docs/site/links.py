@@ -30,8 +30,11 @@ def on_files(files, config):
         linked |= {outside(page.src_uri, link) for link in LINK.findall(page.content_string)}
     for path in sorted(linked - {None}):
         content = (ROOT / path).read_text(encoding="utf-8")
-        language = LANGUAGES.get(Path(path).suffix, "text")
-        text = f"# {path}\n\n``````{language}\n{content}\n``````\n"
+        if path == "README.md":
+            text = content.replace("](docs/", "](../")
+        else:
+            language = LANGUAGES.get(Path(path).suffix, "text")
+            text = f"# {path}\n\n``````{language}\n{content}\n``````\n"
         files.append(File.generated(config, f"repository/{path}.md", content=text))
     return files
 
