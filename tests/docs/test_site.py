@@ -9,6 +9,7 @@ import pytest
 from pjap_bench import config, files, provenance
 from pjap_bench.figures import style
 from pjap_bench.games.experiments import figure1
+from tests.workflow.test_workflow import copy_tree, snakemake
 
 DOCS = config.ROOT / "docs"
 PAGES = sorted(DOCS.rglob("*.md"))
@@ -84,3 +85,29 @@ def test_the_examples_of_claims(tmp_path):
     assert [claim["id"] for claim in claims["claims"][-2:]] == ["C16-good", "C17"]
     (part,) = claims["claims"][-1]["parts"]
     assert part["estimate"] in figure1.run(config.load("smoke")["games"]).estimates["C1"]
+
+
+def test_the_locks_agree():
+    folder = config.ROOT / "workflow" / "environment"
+    pinned = [
+        dict(re.findall(r"^([a-z0-9._-]+)==(\S+)", (folder / name).read_text(encoding="utf-8"), re.MULTILINE))
+        for name in ("docs.txt", "base.txt")
+    ]
+    both = pinned[0].keys() & pinned[1].keys()
+    assert "jinja2" in both and {name: pinned[0][name] for name in both} == {name: pinned[1][name] for name in both}
+
+
+def test_the_snakemake_workflow_catalogue_finds_what_it_looks_for(tmp_path):
+    usage = files.read_yaml(config.ROOT / ".snakemake-workflow-catalog.yml")["usage"]
+    assert usage["software-stack-deployment"]["apptainer"] and usage["report"]
+    copy = copy_tree(tmp_path / "copy")
+    flags = usage["mandatory-flags"]["flags"].split()
+    plans = []
+    for snakefile in ("Snakefile", "workflow/Snakefile"):
+        done = snakemake(copy, "--snakefile", snakefile, "-n", "--quiet", "rules", *flags)
+        assert done.returncode == 0, done.stdout + done.stderr
+        plans.append(dict(re.findall(r"^(\w+) +(\d+)$", done.stdout + done.stderr, re.MULTILINE)))
+    assert plans[0].pop("all") == plans[1].pop("paper") == "1"
+    assert plans[0] == plans[1]
+    readme = (config.ROOT / "README.md").read_text(encoding="utf-8").lower()
+    assert "snakemake" in readme and "workflow" in readme
