@@ -34,7 +34,8 @@ def on_files(files, config):
             text = content.replace("](docs/", "](../")
         else:
             language = LANGUAGES.get(Path(path).suffix, "text")
-            text = f"# {path}\n\n``````{language}\n{content}\n``````\n"
+            # The search would show them whole.
+            text = f"---\nsearch: {{exclude: true}}\n---\n# {path}\n\n``````{language}\n{content}\n``````\n"
         files.append(File.generated(config, f"repository/{path}.md", content=text))
     return files
 
