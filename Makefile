@@ -56,7 +56,7 @@ ifneq ($(filter-out cpu cuda,$(TORCH)),)
 endif
 
 .DEFAULT_GOAL := help
-.PHONY: help setup reproduce sweep notebook benchmark images publish apptainer doctor verify-reproducible test test-slurm lint lock clean
+.PHONY: help setup reproduce sweep notebook benchmark images publish apptainer doctor verify-reproducible test test-slurm docs lint lock clean
 
 help: ## list the commands and the settings
 	@awk 'BEGIN { FS = ":.*## "; print "make COMMAND [SETTING=VALUE ...]\n\nCommands:" } \
@@ -99,6 +99,10 @@ test: setup ## the tests
 test-slurm: setup ## bring up Slurm on this machine, run the scale smoke on it inside the images, take it down (root)
 	@$(in_venv) tests/slurm/run.sh
 
+docs: ## build the documentation site into site/, with a virtual environment of its own; a warning is an error
+	@workflow/environment/set_up_docs.sh
+	@NO_MKDOCS_2_WARNING=1 .venv-docs/bin/mkdocs build --strict
+
 lint: setup ## check code and workflow: ruff, ruff format, snakefmt
 	@$(in_venv) ruff check .
 	@$(in_venv) ruff format --check .
@@ -110,6 +114,6 @@ setup: ## make .venv from the locks, once
 lock: ## make the locks anew from workflow/environment/*.in
 	@workflow/environment/lock.sh
 
-clean: ## remove .venv and caches; results/ stays
-	rm -rf .venv .pytest_cache .ruff_cache .hypothesis
+clean: ## remove .venv, the documentation site and caches; results/ stays
+	rm -rf .venv .venv-docs site .pytest_cache .ruff_cache .hypothesis
 	find pjap_bench tests -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -43,8 +43,8 @@ def describe(
 
     Returns:
         episodes, transitions, length, terminated, return, policies, reward, action, coverage, distance, published.
-        `counts` belong to the bins between `edges`: those of `return` are [policy][bin], those of `action`
-        [agent][action][bin], where values beyond [-1, 1] count in the outer bins. For the matrices see `_distances`.
+        `counts` belong to the bins between `edges`: those of `return` are `[policy][bin]`, those of `action`
+        `[agent][action][bin]`, where values beyond [-1, 1] count in the outer bins. For the matrices see `_distances`.
     """
     returns, names = dataset.returns, dataset.attributes["policies"]
     of_policy = [dataset.policy == index for index in range(len(names))]
@@ -134,7 +134,7 @@ def behaviour_policies(dataset: hdf5.Dataset, card: dict) -> list[policies.Behav
 
 
 def distances(found: dict) -> list[list[float | None]]:
-    """From the statistics, `between` with the noise floors on its diagonal, as it is shown: [policy][data of policy]."""
+    """From the statistics, `between` with the noise floors on its diagonal, as it is shown: `[policy][data of policy]`."""
     between, to_data = found["distance"]["between"], found["distance"]["to_data"]
     return [[to_data[k][j] if k == j else value for j, value in enumerate(row)] for k, row in enumerate(between)]
 

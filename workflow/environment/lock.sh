@@ -30,3 +30,6 @@ for image in analysis train; do
     compile "../../containers/$image.in" "../../containers/$image.txt" --constraint base.txt --constraint build.txt \
         --no-emit-package setuptools
 done
+
+# The documentation site's virtual environment is its own; what both have is at the same version.
+compile docs.in docs.txt --constraint base.txt --constraint build.txt
