@@ -239,6 +239,15 @@ def test_figure6_without_the_papers_arms_and_with_one_seed(tmp_path):
     assert sum(len(column.axes) for column in figure.subfigs) == 5
 
 
+def test_the_page_says_first_whether_it_was_made_in_an_image(finished):
+    page = (finished / "report.html").read_text()
+    assert "outside of any pinned image: uncontained" in page[: page.index("<nav")]
+    write_report(finished, SETTINGS, STAMP | {"image": "analysis@sha256:" + "c" * 64})
+    page = (finished / "report.html").read_text()
+    write_report(finished, SETTINGS, STAMP)
+    assert "analysis@sha256:ccc" in page[: page.index("<nav")]
+
+
 def test_comparisons_show_every_dataset_and_all(finished):
     figure = comparisons.draw(finished, STAMP)
     assert len(figure.axes) == 9  # two datasets and all of them
