@@ -12,6 +12,7 @@ from pjap_bench.errors import BenchError
 from pjap_bench.releases import comparison, contents, crate, manifest
 
 MARKER = "redrawn.json"  # a folder with it is ours to write over
+TIMINGS = 'id="timings"'  # where this section of the report begins, the last but the footer
 FOOTER = 42  # pixels: 0.28 inches at 150 dpi, where figures say from which code and image they are
 
 
@@ -66,8 +67,8 @@ def findings(release: Path, about: dict, output: Path) -> dict[str, list[str]]:
     """How what was made anew compares with what was pinned, and writes it into the marker of `output`.
 
     Returns:
-        names of files by "same bytes"; "same content" (tables and verdict with equal numbers, pictures that differ in the line
-        that names code and image only, pages and PDFs, which carry that line too); "different".
+        names of files by "same bytes"; "same content" (tables and verdict with equal numbers; figures that differ only in the
+        line that names code and image; a report that differs only in its timings); "different" (a report of changed code too).
 
     Raises:
         BenchError: numbers of the statistics or the verdict differ.
@@ -96,8 +97,11 @@ def _same_content(release: Path, output: Path, name: str) -> bool:
     if kind == ".png":
         one, other = (_pixels(folder / name) for folder in (release, output))
         return one.shape == other.shape and bool((one[:-FOOTER] == other[:-FOOTER]).all())
-    # Tables and verdict were compared number by number; a page differs with its stamps.
-    return kind in (".csv", ".json")
+    if kind == ".html":
+        # Its timings are those of the jobs that had run when it was written.
+        one, other = ((folder / name).read_text(encoding="utf-8").partition(TIMINGS)[0] for folder in (release, output))
+        return one == other
+    return kind in (".csv", ".json")  # tables and verdict: compared number by number before
 
 
 def _pixels(path: Path) -> np.ndarray:
