@@ -258,14 +258,19 @@ def pin(given: argparse.Namespace) -> None:
 
 def redraw(given: argparse.Namespace) -> None:
     """Draws every figure and judges every claim anew from a pinned release, without training, and compares with it."""
+    import multiprocessing
+    from concurrent.futures import ProcessPoolExecutor
+
+    from pjap_bench import __main__ as importable  # under its full name, by which a new process finds it
     from pjap_bench.releases import redrawing
 
     output = given.output or Path("results") / "redrawn" / given.release.resolve().name
     about = redrawing.unpack(given.release, output)
-    parser = _parser()
-    for command in redrawing.commands(given.release, about, output):
-        step = parser.parse_args(command)
-        step.run(step)
+    apart, then = redrawing.commands(given.release, about, output)
+    with ProcessPoolExecutor(given.processes, mp_context=multiprocessing.get_context("spawn")) as pool:
+        list(pool.map(importable.run_command, apart))
+    for command in then:
+        run_command(command)
     found = redrawing.findings(given.release, about, output)
     print(f"{output}: the numbers of statistics and verdict are those of {about['name']}")
     for how, names in found.items():
@@ -310,6 +315,12 @@ def train_behaviour(given: argparse.Namespace) -> None:
     from pjap_bench.behaviour import matd3
 
     matd3.retrain(given.dataset, given.policy, given.settings, given.output)
+
+
+def run_command(command: list[str]) -> None:
+    """Runs one command, like `main`, but its errors are the caller's."""
+    step = _parser().parse_args(command)
+    step.run(step)
 
 
 def _stamp_of_runs(module: str, given: argparse.Namespace) -> dict:
@@ -431,6 +442,7 @@ def _parser() -> argparse.ArgumentParser:
     added = command("redraw", redraw)
     added.add_argument("--release", type=Path, required=True, help="for instance pinned/NAME")
     added.add_argument("--output", type=Path, help="folder; default: results/redrawn/NAME")
+    added.add_argument("--processes", type=_positive, default=min(8, len(os.sched_getaffinity(0))))
 
     added = command("compare", compare)
     added.add_argument("first", type=Path, help=results_or_release)

@@ -44,8 +44,12 @@ def unpack(release: Path, output: Path) -> dict:
     return about
 
 
-def commands(release: Path, about: dict, output: Path) -> list[list[str]]:
-    """The commands of the workflow that make everything anew in `output`, in their order, as arguments of the command line."""
+def commands(release: Path, about: dict, output: Path) -> tuple[list[list[str]], list[list[str]]]:
+    """The commands of the workflow that make everything anew in `output`, as arguments of the command line.
+
+    Returns:
+        commands that do not need each other, the longest first; those that follow, in their order.
+    """
     settings = contents.settings_of(release)
     plain = json.dumps({"scale": about["scale"]})
     label = json.dumps({"scale": about["scale"], "regime": about["regime"]})
@@ -54,13 +58,13 @@ def commands(release: Path, about: dict, output: Path) -> list[list[str]]:
         return [name, "--label", own_label, "--results", str(output), *more]
 
     told = ("--settings", json.dumps(settings))
-    steps = [command("summarise", *told), command("judge", *told, "--claims", str(output / "claims.yaml"))]
-    for figure in figures.FIGURES:
-        steps.append(command("draw", "--figure", figure, *(told if figure == "figure6" else ("--settings", "{}"))))
-    steps.append(command("draw-claims"))
-    for dataset in contents.dataset_names(release, settings):
-        steps.append(command("draw-dataset", "--dataset", dataset, own_label=plain))
-    return [*steps, command("report", *told)]
+    apart = [command("summarise", *told)]
+    apart += [command("draw", "--figure", name, "--settings", "{}") for name in figures.FIGURES if name != "figure6"]
+    apart += [command("draw-dataset", "--dataset", name, own_label=plain) for name in contents.dataset_names(release, settings)]
+    apart.append(command("draw-claims"))
+    then = [command("judge", *told, "--claims", str(output / "claims.yaml"))]
+    then += [command("draw", "--figure", "figure6", *told), command("report", *told)]
+    return apart, then
 
 
 def findings(release: Path, about: dict, output: Path) -> dict[str, list[str]]:
