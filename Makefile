@@ -16,15 +16,21 @@ IMAGES ?=
 PIN ?=
 #: TO           for `make publish`: docker://HOST/PATH or oci:FOLDER
 TO ?=
-#: FROM         for `make images`: where they were published, instead of building them
+#: FROM         for `make images`: where they were published, instead of building them; for `make figures`, `make cite` and
+#:              `make verdict`: a release, for instance pinned/NAME
 FROM ?=
+#: NAME         for `make pin`: the name of the release
+NAME ?=
+#: A, B         for `make compare`: two releases or folders of results
+A ?=
+B ?=
 #: PROFILE      how jobs are run: a folder in profiles/ (default: this machine)
 PROFILE ?= default
 #: CORES        a number, or all (the default)
 CORES ?= all
 #: CONFIG       settings on top of the scale's: CONFIG='key=value ...'
 CONFIG ?=
-#: ARGS         further arguments of snakemake, marimo or pytest: ARGS=-n, ARGS='--headless --port 2718', ARGS='-k sampler'
+#: ARGS         further arguments of snakemake, marimo, pytest or compare: ARGS=-n, ARGS='--headless --port 2718', ARGS='-k sampler'
 ARGS ?=
 #: TORCH        the build of torch in .venv: cpu (the default) or cuda
 #: TORCH_INDEX  where torch's CPU build comes from when pip's find-links lack it (default: PyTorch's own index)
@@ -37,7 +43,7 @@ in_venv = PATH="$(CURDIR)/.venv/bin:$$PATH"
 # A stranger's PYTHONPATH must not put other packages before the locked ones.
 unexport PYTHONPATH PYTHONHOME
 
-ifneq ($(filter reproduce sweep,$(MAKECMDGOALS)),)
+ifneq ($(filter reproduce sweep verdict pin,$(MAKECMDGOALS)),)
   ifneq ($(words $(SCALE)) $(filter $(SCALE),$(scales)),1 $(SCALE))
     $(error SCALE='$(SCALE)' is not a scale; use one of: $(scales). For example: make reproduce SCALE=smoke)
   endif
@@ -55,8 +61,16 @@ ifneq ($(filter-out cpu cuda,$(TORCH)),)
   $(error TORCH='$(TORCH)' is not a build of torch; use TORCH=cpu (the default) or TORCH=cuda)
 endif
 
+needs = $(if $($(2)),,$(if $(filter $(1),$(MAKECMDGOALS)),$(error make $(1) needs $(2)=...; for example: $(3))))
+$(call needs,pin,NAME,make pin NAME=first SCALE=quick)
+$(call needs,figures,FROM,make figures FROM=pinned/first)
+$(call needs,cite,FROM,make cite FROM=pinned/first)
+$(call needs,compare,A,make compare A=pinned/first B=results/quick)
+$(call needs,compare,B,make compare A=pinned/first B=results/quick)
+
 .DEFAULT_GOAL := help
-.PHONY: help setup reproduce sweep notebook benchmark images publish apptainer doctor verify-reproducible test test-slurm docs lint lock clean
+.PHONY: help setup reproduce sweep verdict pin figures compare cite notebook benchmark images publish apptainer doctor
+.PHONY: verify-reproducible test test-slurm docs lint lock clean
 
 help: ## list the commands and the settings
 	@awk 'BEGIN { FS = ":.*## "; print "make COMMAND [SETTING=VALUE ...]\n\nCommands:" } \
@@ -71,6 +85,21 @@ reproduce: setup ## the paper from start to end at SCALE, into results/SCALE/
 sweep: setup ## the variants of workflow/sweeps/SWEEP.yaml at SCALE, into results/SCALE/sweeps/SWEEP/
 	@$(in_venv) python containers/build.py --if-needed $(CONTAINERS) --runtime $(RUNTIME)
 	@$(in_venv) snakemake $(ARGS) --workflow-profile profiles/$(PROFILE) --cores $(CORES) --config scale=$(SCALE) sweep=$(SWEEP) $(contained) $(CONFIG)
+
+verdict: setup ## print the verdict on every claim, of results/SCALE or of the release FROM; exits 0 whatever the verdict
+	@$(in_venv) python -m pjap_bench verdict --results '$(or $(FROM),results/$(SCALE))'
+
+pin: setup ## pin the finished results/SCALE as the release pinned/NAME
+	@$(in_venv) python -m pjap_bench pin --results 'results/$(SCALE)' --name '$(NAME)'
+
+figures: setup ## every figure and the verdict anew from the release FROM, without training, into results/redrawn/NAME
+	@$(in_venv) python -m pjap_bench redraw --release '$(FROM)'
+
+compare: setup ## which claims, intervals and curves changed from A to B
+	@$(in_venv) python -m pjap_bench compare '$(A)' '$(B)' $(ARGS)
+
+cite: setup ## how to cite the release FROM
+	@$(in_venv) python -m pjap_bench cite --release '$(FROM)'
 
 notebook: setup ## the interactive notebook on the games, in a browser; its code is in the menu at the top right
 	@$(in_venv) python -m marimo run pjap_bench/notebook/games.py --include-code $(ARGS)

@@ -23,7 +23,9 @@ include: "workflow/rules/common.smk"
 
 rule all:
     input:
-        multiext(f"{RESULTS}/sweep", ".csv", ".png") if SWEEP else f"{RESULTS}/report.html",
+        multiext(f"{RESULTS}/sweep", ".csv", ".png")
+        if SWEEP
+        else multiext(f"{RESULTS}/", "report.html", "configuration.json"),
 
 
 include: "workflow/rules/games.smk"

@@ -229,6 +229,72 @@ def report(given: argparse.Namespace) -> None:
     write_report(given.results, given.settings, _stamp_of_runs("pjap_bench.report", given))
 
 
+def write_configuration(given: argparse.Namespace) -> None:
+    """Writes the configuration beside the results that are made with it."""
+    from pjap_bench.files import write_json
+
+    write_json(given.output, given.settings)
+
+
+def print_verdict(given: argparse.Namespace) -> None:
+    """Prints the verdict of results or of a pinned release as a table."""
+    from pjap_bench.releases import comparison
+    from pjap_bench.statistics import verdict
+
+    print(verdict.format_table(comparison.read_verdict(given.results)), end="")
+
+
+def pin(given: argparse.Namespace) -> None:
+    """Pins finished results as a release: a folder whose every file is known by its sha256."""
+    from pjap_bench.releases import manifest, pinning
+
+    release = pinning.pin(given.results, given.name, given.pinned, given.claims)
+    about = manifest.read(release)
+    size = sum(entry["bytes"] for entry in about["files"].values())
+    print(f"{release}: {len(about['files'])} files, {size / 2**20:.1f} MiB, made in {', '.join(about['images'])}")
+    if not about["git"]["clean"]:
+        print(f"note: git {about['git']['commit']} is not all of this tree's code (changed or no repository)")
+
+
+def redraw(given: argparse.Namespace) -> None:
+    """Draws every figure and judges every claim anew from a pinned release, without training, and compares with it."""
+    import multiprocessing
+    from concurrent.futures import ProcessPoolExecutor
+
+    from pjap_bench import __main__ as importable  # under its full name, by which a new process finds it
+    from pjap_bench.releases import redrawing
+
+    output = given.output or Path("results") / "redrawn" / given.release.resolve().name
+    about = redrawing.unpack(given.release, output)
+    apart, then = redrawing.commands(given.release, about, output)
+    with ProcessPoolExecutor(given.processes, mp_context=multiprocessing.get_context("spawn")) as pool:
+        list(pool.map(importable.run_command, apart))
+    for command in then:
+        run_command(command)
+    found = redrawing.findings(given.release, about, output)
+    print(f"{output}: the numbers of statistics and verdict are those of {about['name']}")
+    for how, names in found.items():
+        print(f"{how}: {len(names)}" + (f" ({', '.join(names)})" if names and how != "same bytes" else ""))
+
+
+def compare(given: argparse.Namespace) -> None:
+    """Says which claims, intervals and curves changed between two results or releases."""
+    from pjap_bench.files import write_json
+    from pjap_bench.releases import comparison
+
+    found = comparison.compare(given.first, given.second)
+    if given.output:
+        write_json(given.output, found)
+    print(comparison.words(found, given.limit))
+
+
+def cite(given: argparse.Namespace) -> None:
+    """Says how to cite a pinned release, as text and as BibTeX."""
+    from pjap_bench.releases import citation
+
+    print(citation.cite(given.release))
+
+
 def benchmark(given: argparse.Namespace) -> None:
     """Measures what things cost on this machine; prints a table."""
     from pjap_bench import benchmarks, config
@@ -249,6 +315,12 @@ def train_behaviour(given: argparse.Namespace) -> None:
     from pjap_bench.behaviour import matd3
 
     matd3.retrain(given.dataset, given.policy, given.settings, given.output)
+
+
+def run_command(command: list[str]) -> None:
+    """Runs one command, like `main`, but its errors are the caller's."""
+    step = _parser().parse_args(command)
+    step.run(step)
 
 
 def _stamp_of_runs(module: str, given: argparse.Namespace) -> dict:
@@ -352,6 +424,34 @@ def _parser() -> argparse.ArgumentParser:
     added.add_argument("--dataset", required=True, help="name of a card in datasets/")
 
     labelled(command("report", report), "results")
+
+    added = command("write-configuration", write_configuration)
+    added.add_argument("--settings", type=_json, required=True, help="JSON: the configuration")
+    added.add_argument("--output", type=Path, required=True)
+
+    results_or_release = "folder of results or of a release, for instance results/quick or pinned/NAME"
+    added = command("verdict", print_verdict)
+    added.add_argument("--results", type=Path, required=True, help=results_or_release)
+
+    added = command("pin", pin)
+    added.add_argument("--results", type=Path, required=True, help="folder of a finished scale, for instance results/quick")
+    added.add_argument("--name", required=True, help="of the release: letters, digits, dots, dashes, underscores")
+    added.add_argument("--pinned", type=Path, default=Path("pinned"), help="the folder of all releases")
+    added.add_argument("--claims", type=Path, default=Path("workflow/claims.yaml"), help="YAML file of claims")
+
+    added = command("redraw", redraw)
+    added.add_argument("--release", type=Path, required=True, help="for instance pinned/NAME")
+    added.add_argument("--output", type=Path, help="folder; default: results/redrawn/NAME")
+    added.add_argument("--processes", type=_positive, default=min(8, len(os.sched_getaffinity(0))))
+
+    added = command("compare", compare)
+    added.add_argument("first", type=Path, help=results_or_release)
+    added.add_argument("second", type=Path, help="another")
+    added.add_argument("--limit", type=_positive, default=20, help="rows of statistics and of curves that are printed")
+    added.add_argument("--output", type=Path, help="JSON file for all of it")
+
+    added = command("cite", cite)
+    added.add_argument("--release", type=Path, required=True, help="for instance pinned/NAME")
 
     added = command("benchmark", benchmark)
     added.add_argument("--output", type=Path, required=True, help="CSV file; the picture of training lies beside it")

@@ -195,6 +195,30 @@ def stacks(configuration: dict[str, Any], dataset: str) -> list[Stack]:
     return found
 
 
+def evaluated(configuration: dict[str, Any]) -> dict[str, Any]:
+    """What statistics, verdict, Figure 6 and report are told: arms in use, experiments with seeds and stacks, statistics."""
+    experiments = configuration["experiments"]
+    in_use = {arm for experiment in experiments.values() for arm in experiment["arms"]}
+    return {
+        "arms": {arm: chosen for arm, chosen in configuration["arms"].items() if arm in in_use},
+        "experiments": {
+            dataset: experiment
+            | {
+                "seeds": experiment_seeds(experiment),
+                "stacks": [stack.name for stack in stacks(configuration, dataset)],
+            }
+            for dataset, experiment in experiments.items()
+        },
+        "statistics": configuration["statistics"],
+    }
+
+
+def recorded(configuration: dict[str, Any]) -> dict[str, Any]:
+    """The configuration as it lies beside results: without what only says where and how steps run."""
+    kept = {key: value for key, value in configuration.items() if key not in ("results", "containers", "runtime")}
+    return kept | {"jobs": {"runs_per_stack": configuration["jobs"]["runs_per_stack"]}}
+
+
 def _parts(arms: list[str], size: int) -> Iterable[list[str]]:
     """Parts of at most `size` arms whose joined names fit a folder's name."""
     part: list[str] = []

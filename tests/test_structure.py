@@ -22,6 +22,7 @@ ROWS = [
     ["training"],
     ["statistics", "figures"],
     ["report", "notebook"],
+    ["releases"],
     ["benchmarks", "doctor"],
     ["__main__"],
 ]
@@ -34,7 +35,7 @@ WITHOUT_TORCH = [
     "statistics.summary",
     "statistics.verdict",
 ]
-WITHOUT_TORCH += ["report", "notebook.games", "notebook.export"]
+WITHOUT_TORCH += ["releases.pinning", "releases.redrawing", "report", "notebook.games", "notebook.export"]
 WITHOUT_TORCH += ["figures.figure1_seeds", "figures.claims"] + [f"figures.figure{number}" for number in range(1, 7)]
 
 

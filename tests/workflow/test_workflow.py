@@ -75,6 +75,7 @@ def test_everything_is_there_and_says_where_it_came_from(finished):
         assert picture.std() > 0.05
         assert (results / "figures" / f"{name}.pdf").read_bytes().startswith(b"%PDF")
     assert {path.stem for path in (results / "figures" / "claims").glob("*.png")} == set(figures.CLAIMS)
+    assert files.read_json(results / "configuration.json") == config.recorded(config.load("smoke"))
     verdict = files.read_json(results / "verdict.json")
     assert {f"C{number}" for number in range(1, 12)} - {"C2"} <= {entry["id"] for entry in verdict["claims"]}
     statuses = {entry["id"]: entry["status"] for entry in verdict["claims"]}

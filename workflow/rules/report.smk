@@ -38,3 +38,23 @@ rule write_report:
     shell:
         "python -m pjap_bench report --settings {params.settings:q} --label {params.label:q}"
         " --results {params.results:q} > {log:q} 2>&1"
+
+
+# The complete configuration beside the results, for `make pin`. No input of the report, which says what it shows of it.
+rule write_configuration:
+    output:
+        f"{RESULTS}/configuration.json",
+    log:
+        f"{RESULTS}/logs/write_configuration.log",
+    benchmark:
+        f"{RESULTS}/benchmarks/write_configuration.tsv"
+    container:
+        ANALYSIS
+    threads: 1
+    resources:
+        mem_mb=500,
+        runtime=10,
+    params:
+        settings=json.dumps(configuration.recorded(SETTINGS)),
+    shell:
+        "python -m pjap_bench write-configuration --settings {params.settings:q} --output {output:q} > {log:q} 2>&1"

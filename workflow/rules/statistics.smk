@@ -1,20 +1,5 @@
 # Statistics over seeds, and from them and the games' estimates the verdict on every claim.
-EVALUATED = {
-    "arms": {
-        arm: SETTINGS["arms"][arm]
-        for arm in SETTINGS["arms"]
-        if any(arm in experiment["arms"] for experiment in EXPERIMENTS.values())
-    },
-    "experiments": {
-        dataset: experiment
-        | {
-            "seeds": configuration.experiment_seeds(experiment),
-            "stacks": [stack.name for stack in STACKS[dataset]],
-        }
-        for dataset, experiment in EXPERIMENTS.items()
-    },
-    "statistics": SETTINGS["statistics"],
-}
+EVALUATED = configuration.evaluated(SETTINGS)
 # Of the datasets of the experiments and of those that they are mixed from.
 SUMMARIES = [f"{RESULTS}/datasets/{name}.json" for name in DESCRIBED]
 

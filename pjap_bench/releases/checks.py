@@ -1,0 +1,180 @@
+"""What results must be like to be pinned: of this tree's code, one set of images and one configuration, and consistent."""
+
+import json
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import NamedTuple
+
+from PIL import Image
+
+from pjap_bench import config, figures, files
+from pjap_bench.datasets import description
+from pjap_bench.errors import BenchError
+from pjap_bench.provenance import source_digest
+from pjap_bench.releases import comparison, contents
+from pjap_bench.statistics import summary, verdict
+
+# By the source of a dataset's card, the module that makes it; a `rule` brings its own.
+SOURCES = {
+    "generated": "pjap_bench.datasets.collection",
+    "mixture": "pjap_bench.datasets.collection",
+    "og_marl_vault": "pjap_bench.datasets.vault",
+    "hdf5": "pjap_bench.datasets.imports",
+    "minari": "pjap_bench.datasets.imports",
+    "rule": None,
+}
+PAGES = {"report.html": "pjap_bench.report", "notebook.html": "pjap_bench.notebook.export"}
+
+
+class Stamped(NamedTuple):
+    """A part of results: its file, the module that makes it (None: not ours) and its stamp."""
+
+    name: str
+    stage: str | None
+    stamp: dict
+
+
+def check(results: Path, claims: Path) -> list[Stamped]:
+    """Checks finished results (see `contents.of_results`) and returns their stamps.
+
+    Raises:
+        BenchError: parts of other code, other images, other settings, another scale or other data than the rest; runs that
+            are missing or short; statistics or a verdict that do not follow from the runs.
+    """
+    settings = contents.settings_of(results)
+    _check_settings(results, settings)
+    parts = list(_stamps(results, settings))
+    _check_stamps(results, parts)
+    _check_numbers(results, settings, claims)
+    return parts
+
+
+def images(results: Path, parts: list[Stamped]) -> list[str]:
+    """The images that the parts were made in, as NAME@sha256:DIGEST, or ["uncontained"].
+
+    Raises:
+        BenchError: some inside and some outside, or two of one name.
+    """
+    used: dict[str, str] = {}  # by image, a part that was made in it
+    for part in parts:
+        used.setdefault(part.stamp["image"], part.name)
+    by_name: dict[str, str] = {}
+    for image, part in used.items():
+        name = image.partition("@")[0]
+        other = by_name.setdefault(name, image)
+        if other != image or ("uncontained" in used and name != "uncontained"):
+            other = "uncontained" if "uncontained" in used else other
+            what = f"mixed images: {part} was made in {image}, {used[other]} in {other}"
+            raise BenchError(what, where=results, do=_again(results))
+    return sorted(used)
+
+
+def _stamps(results: Path, settings: dict) -> Iterator[Stamped]:
+    games = results / "games"
+    yield Stamped("games/provenance.json", "pjap_bench.games.experiments", files.read_json(games / "provenance.json"))
+    yield _of_json(results, "games/robustness.json", "pjap_bench.games.robustness")
+    datasets = contents.dataset_names(results, settings)
+    for name in datasets:
+        source = description.read(results / "datasets" / f"{name}.description.json")["card"]["source"]
+        yield _of_json(results, f"datasets/{name}.json", SOURCES[source])
+        yield _of_json(results, f"datasets/{name}.description.json", "pjap_bench.datasets.description")
+        yield _of_picture(results, f"figures/dataset_{name}.png", "pjap_bench.figures.dataset")
+    for stack in contents.stacks(results, settings):
+        part = _of_json(results, f"{stack}/run.json", "pjap_bench.training")
+        yield part
+        for each in files.read_json(results / part.name)["environments"]:  # where it went on
+            yield part._replace(stamp=part.stamp | each["environment"])
+    yield _of_json(results, "statistics.provenance.json", "pjap_bench.statistics.summary")
+    yield _of_json(results, "verdict.json", "pjap_bench.statistics.verdict")
+    for name, stage in figures.FIGURES.items():
+        yield _of_picture(results, f"figures/{name}.png", stage)
+    for claim in figures.CLAIMS:
+        yield _of_picture(results, f"figures/claims/{claim}.png", "pjap_bench.figures.claims")
+
+
+def _of_json(results: Path, name: str, stage: str | None) -> Stamped:
+    found = files.read_json(results / name)
+    stamp = found.get("stamp") if isinstance(found, dict) else None
+    if not isinstance(stamp, dict) or not {"pjap_bench", "scale", "code", "image"} <= set(stamp):
+        raise BenchError("carries no stamp", where=results / name, do=_again(results))
+    return Stamped(name, stage, stamp)
+
+
+def _of_picture(results: Path, name: str, stage: str) -> Stamped:
+    try:
+        with Image.open(results / name) as picture:
+            return Stamped(name, stage, json.loads(picture.text["Description"]))
+    except (OSError, KeyError, AttributeError, SyntaxError, ValueError) as error:
+        raise BenchError("is no picture with a stamp", where=results / name, do=_again(results)) from error
+
+
+def _check_stamps(results: Path, parts: list[Stamped]) -> None:
+    """One version, scale and regime; the code of this tree, so that its commit is the results'; one set of images and data."""
+    judged = next(part.stamp for part in parts if part.name == "verdict.json")
+    datasets = {}
+    for part in parts:
+        for key in ("pjap_bench", "scale", "regime"):
+            # Steps before the statistics leave the regime out.
+            if part.stamp.get(key, judged[key]) != judged[key]:
+                what = f"mixed stamps: {key} is '{part.stamp[key]}' in {part.name} and '{judged[key]}' in verdict.json"
+                raise BenchError(what, where=results, do=_again(results))
+        code = source_digest(part.stage) if part.stage else part.stamp["code"]
+        if part.stamp["code"] != code:
+            what = f"{part.name} was made by other code ({part.stamp['code']}) than this tree's {part.stage} ({code})"
+            raise BenchError(what, where=results, do=f"{_again(results)}, or check out the commit that made them")
+        for name, digest in part.stamp["datasets"].items():
+            if datasets.setdefault(name, digest) != digest:
+                what = f"mixed data: {part.name} was made from another '{name}' than the rest"
+                raise BenchError(what, where=results, do=_again(results))
+    images(results, parts)
+    for page, stage in PAGES.items():
+        if source_digest(stage) not in (results / page).read_text(encoding="utf-8", errors="replace"):
+            what = f"{page} was made by other code than this tree's {stage} ({source_digest(stage)})"
+            raise BenchError(what, where=results, do=_again(results))
+
+
+def _check_settings(results: Path, settings: dict) -> None:
+    """configuration.json is what the statistics were told and what every run was trained with."""
+    path = results / contents.CONFIGURATION
+    configuration = files.read_json(path)
+    try:
+        expected = config.evaluated(configuration)
+        trained = {
+            (dataset, arm): config.training_settings(configuration, dataset, arm)
+            for dataset, experiment in configuration["experiments"].items()
+            for arm in experiment["arms"]
+        }
+    except (KeyError, TypeError) as error:
+        raise BenchError(f"is no complete configuration ({error!r})", where=path, do=_again(results)) from error
+    for key in expected:
+        if settings.get(key) != expected[key]:
+            what = f"mixed settings: the statistics were made with other {key} than {contents.CONFIGURATION} says"
+            raise BenchError(what, where=results, do=_again(results))
+    for stack in contents.stacks(results, settings):
+        run = files.read_json(results / stack / "run.json")
+        for arm, own in run["arms"].items():
+            wanted = trained[run["dataset"], arm]
+            names = sorted(key for key in wanted.keys() | own.keys() if wanted.get(key) != own.get(key))
+            if names:
+                what = f"mixed settings: {arm} was trained with other {', '.join(names)} than {contents.CONFIGURATION} says"
+                raise BenchError(what, where=results / stack, do=_again(results))
+
+
+def _check_numbers(results: Path, settings: dict, claims: Path) -> None:
+    """Statistics and verdict are those that follow from the runs, the games' estimates and the claims."""
+    with tempfile.TemporaryDirectory(prefix="pjap_bench-") as work:
+        again = Path(work) / results.name
+        again.mkdir()
+        for part in ("runs", "datasets", "games"):
+            (again / part).symlink_to((results / part).resolve())
+        summary.summarise(again, settings, files.read_json(results / "statistics.provenance.json")["stamp"])
+        verdict.judge(again, settings, files.read_json(results / "verdict.json")["stamp"], claims)
+        difference = comparison.first_difference(comparison.compare(again, results))
+    if difference:
+        what = f"does not follow from its runs and claims: {difference}"
+        raise BenchError(what, where=results, do=_again(results))
+
+
+def _again(results: Path) -> str:
+    return f"run `make reproduce SCALE={results.name}` again"

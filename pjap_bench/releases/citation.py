@@ -1,0 +1,48 @@
+"""How to cite a release: a sentence and a BibTeX entry that name version, commit, code, images and the manifest's hash."""
+
+import re
+from pathlib import Path
+
+from pjap_bench import files
+from pjap_bench.releases import manifest
+
+PAPER = """@misc{tilbury2024coordination,
+  title  = {Coordination Failure in Cooperative Offline {MARL}},
+  author = {Tilbury, Callum Rhys and Formanek, Claude and Beyers, Louise and Shock, Jonathan and Pretorius, Arnu},
+  year   = {2024}
+}"""
+
+
+def cite(folder: Path) -> str:
+    """The citation of a release, whose files are checked first.
+
+    Raises:
+        BenchError: no sound release (see `manifest.read`).
+    """
+    about = manifest.read(folder)
+    digest = files.sha256(folder / manifest.NAME)
+    authors, year = ", ".join(about["authors"]), about["date"][:4]
+    commit = about["git"]["commit"] or "no git commit"
+    if about["git"]["commit"] and not about["git"]["clean"]:
+        commit += " with changes that are not committed"
+    where = f"release {about['name']} of {about['date']}, scale {about['scale']}"
+    made = f"version {about['pjap_bench']}, {commit}, code {about['code']}, {', '.join(about['images'])}"
+    key = re.sub(r"[^A-Za-z0-9]+", "_", f"pjap_bench_{about['name']}")
+    bibtex = "\n".join(
+        [
+            f"@misc{{{key},",
+            f"  title        = {{{{{about['title']}}}}},",
+            f"  author       = {{{' and '.join(f'{{{name}}}' for name in about['authors'])}}},",
+            f"  year         = {{{year}}},",
+            f"  version      = {{{about['pjap_bench']}}},",
+            f"  howpublished = {{{_escaped(where[0].upper() + where[1:])}}},",
+            f"  note         = {{{_escaped(f'{made}; release.json sha256:{digest}')}}}",
+            "}",
+        ]
+    )
+    text = f"{authors} ({year}). {about['title']}. {where[0].upper()}{where[1:]}; {made}. release.json sha256:{digest}."
+    return f"{text}\n\n{bibtex}\n\nand the paper:\n\n{PAPER}"
+
+
+def _escaped(text: str) -> str:
+    return re.sub(r"([_&%#$])", r"\\\1", text)

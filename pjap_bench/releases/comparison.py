@@ -1,0 +1,254 @@
+"""What changed between two results: claims, statistics with their intervals, curves with their bands.
+
+Numbers count as equal when they agree in eight digits: tables are written with ten, and processors differ in the last bits.
+"""
+
+import math
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from pjap_bench import files
+from pjap_bench.errors import BenchError
+from pjap_bench.releases import manifest
+from pjap_bench.statistics import summary, verdict
+
+RELATIVE, ABSOLUTE = 1e-8, 1e-12
+NUMBERS = ["value", "low", "high"]
+STATISTIC = ["dataset", "arm", "quantity", "normalisation", "estimator", "method"]  # what names a row of statistics.csv
+CURVE = ["dataset", "arm", "quantity", "normalisation"]  # what names a curve of curves.csv
+
+
+def compare(first: Path, second: Path) -> dict:
+    """What changed from one folder of results or release to another, as plain JSON.
+
+    Returns:
+        "first" and "second": what they are; "notes": what a reader must know;
+        "claims": of every changed claim its id and what it was and is, None where it is not there;
+        "statistics": changed rows, the largest relative change first;
+        "curves": changed curves with the largest differences of mean and band, and where;
+        "only_first" and "only_second": "statistics" and "curves" that the other has not.
+
+    Raises:
+        BenchError: a folder that is neither, is unfinished, or is a release whose files were changed.
+    """
+    read = [_read(folder) for folder in (first, second)]
+    one, other = (each["verdict"] for each in read)
+    result = {
+        "first": read[0]["is"],
+        "second": read[1]["is"],
+        "notes": list(_notes(*(each["is"] for each in read))),
+        "claims": list(_claims(one, other)),
+        "only_first": {},
+        "only_second": {},
+    }
+    for name, key, changes in (("statistics", STATISTIC, _statistics), ("curves", CURVE, _curves)):
+        tables = [each[name] for each in read]
+        keys = [list(dict.fromkeys(table[key].itertuples(index=False, name=None))) for table in tables]
+        result["only_first"][name] = [" ".join(each) for each in keys[0] if each not in set(keys[1])]
+        result["only_second"][name] = [" ".join(each) for each in keys[1] if each not in set(keys[0])]
+        result[name] = changes(*tables)
+    return result
+
+
+def first_difference(found: dict) -> str:
+    """The first thing that changed, in words; empty where nothing did."""
+    for claim in found["claims"]:
+        return f"claim {claim['id']} {_claim_words(claim)}"
+    for name in ("statistics", "curves"):
+        for row in found[name]:
+            return f"{name} of {_title(row)}"
+        for side in ("only_first", "only_second"):
+            for title in found[side][name]:
+                return f"{name} of {title}"
+    return ""
+
+
+def words(found: dict, limit: int) -> str:
+    """The comparison for a terminal: every changed claim, at most `limit` rows of statistics and of curves."""
+    lines = [f"{side:<6}  {_what(found[side])}" for side in ("first", "second")]
+    lines += [f"note    {note}" for note in found["notes"]]
+    lines += ["", f"Claims that changed: {len(found['claims'])}"]
+    lines += [f"  {claim['id']:<16} {_claim_words(claim)}" for claim in found["claims"]]
+    rows = found["statistics"]
+    lines += ["", f"Statistics that changed: {len(rows)}{_shown(rows, limit, ', the largest relative change first')}"]
+    for row in rows[:limit]:
+        lines.append(f"  {row['relative']:>7.1%}  {_title(row)}: {_interval(row['first'])} -> {_interval(row['second'])}")
+    rows = found["curves"]
+    lines += ["", f"Curves that changed: {len(rows)}{_shown(rows, limit, ', the largest relative change first')}"]
+    for row in rows[:limit]:
+        largest = f"mean by at most {row['mean']:.4g} (update {row['at']}), band by at most {row['band']:.4g}"
+        alone = f"; {row['updates_of_one']} updates are in one of them only" if row["updates_of_one"] else ""
+        lines.append(f"  {_title(row)}: {largest}, at {row['updates']} updates{alone}")
+    for side in ("first", "second"):
+        for name, titles in found[f"only_{side}"].items():
+            if titles:
+                lines += ["", f"{name.capitalize()} in the {side} only: {len(titles)}{_shown(titles, limit)}"]
+                lines += [f"  {title}" for title in titles[:limit]]
+    return "\n".join(lines)
+
+
+def read_verdict(folder: Path) -> dict:
+    """verdict.json of results or of a release (whose files are checked first).
+
+    Raises:
+        BenchError: no such folder, no verdict in it, or a release whose files were changed.
+    """
+    if manifest.is_release(folder):
+        manifest.read(folder)
+    path = folder / "verdict.json"
+    if not path.is_file():
+        do = "name a folder such as results/quick or pinned/NAME, and finish it: make reproduce"
+        raise BenchError("there are no finished results here: no verdict.json", where=folder, do=do)
+    found = files.read_json(path)
+    if not isinstance(found, dict) or not {"stamp", "scale", "limits", "counts", "claims"} <= set(found):
+        raise BenchError("is no verdict", where=path, do="run the verdict step again")
+    return found
+
+
+def _read(folder: Path) -> dict:
+    """Verdict, statistics, curves and what they are of."""
+    judged = read_verdict(folder)
+    return {
+        "verdict": judged,
+        "statistics": _table(folder / "statistics.csv", summary.COLUMNS),
+        "curves": _table(folder / "curves.csv", summary.CURVE_COLUMNS),
+        "is": {
+            "folder": str(folder),
+            "release": files.read_json(folder / manifest.NAME)["name"] if manifest.is_release(folder) else None,
+        }
+        | {key: judged["stamp"].get(key) for key in ("pjap_bench", "scale", "regime", "code", "image", "seeds", "datasets")},
+    }
+
+
+def _table(path: Path, columns: list[str]) -> pd.DataFrame:
+    try:
+        table = pd.read_csv(path)
+    except (OSError, ValueError) as error:  # pandas' own errors are ValueErrors
+        raise BenchError(f"cannot be read ({error})", where=path, do="run the statistics step again") from error
+    if list(table.columns) != columns:
+        raise BenchError(f"columns are {list(table.columns)}, expected {columns}", where=path, do="run the statistics step again")
+    return table
+
+
+def _notes(first: dict, second: dict) -> Iterator[str]:
+    if first["scale"] != second["scale"]:
+        yield f"the scales differ ({first['scale']}, {second['scale']}): changes are of the scale too"
+    elif first["regime"] != second["regime"]:
+        yield "the regimes differ, though the scale is the same: settings were changed"
+    for key, name in (("pjap_bench", "versions"), ("code", "codes of the verdict"), ("image", "images")):
+        if first[key] != second[key]:
+            yield f"the {name} differ ({first[key]}, {second[key]})"
+    one, other = first["datasets"] or {}, second["datasets"] or {}
+    different = [name for name in one if name in other and one[name] != other[name]]
+    if different:
+        yield f"the data differ: {', '.join(different)}"
+
+
+def _claims(first: dict, second: dict) -> Iterator[dict]:
+    entries = [{entry["id"]: _claim(entry) for entry in each["claims"]} for each in (first, second)]
+    for name in dict.fromkeys([*entries[0], *entries[1]]):
+        one, other = (each.get(name) for each in entries)
+        if one is None or other is None or one["status"] != other["status"] or not _same_estimates(one, other):
+            yield {"id": name, "first": one, "second": other}
+
+
+def _claim(entry: dict) -> dict:
+    estimates = {each["name"]: {key: each[key] for key in NUMBERS} for each in entry["estimates"]}
+    return {"status": entry["status"], "estimates": estimates}
+
+
+def _same_estimates(one: dict, other: dict) -> bool:
+    return one["estimates"].keys() == other["estimates"].keys() and not _moved(one, other)
+
+
+def _moved(one: dict, other: dict) -> list[str]:
+    """The names of the estimates that both claims have and that are not equal."""
+    names = [name for name in one["estimates"] if name in other["estimates"]]
+    return [name for name in names if not _equal(*(_numbers(each["estimates"][name]) for each in (one, other))).all()]
+
+
+def _statistics(first: pd.DataFrame, second: pd.DataFrame) -> list[dict]:
+    rows = []
+    for row in first.merge(second, on=STATISTIC, suffixes=("_first", "_second")).to_dict("records"):
+        sides = [{name: _plain(row[f"{name}_{side}"]) for name in [*NUMBERS, "n"]} for side in ("first", "second")]
+        one, other = map(_numbers, sides)
+        if not _equal(one, other).all():
+            changed = {name: row[name] for name in STATISTIC} | {"first": sides[0], "second": sides[1]}
+            rows.append(changed | {"relative": _relative(one, other)})
+    return sorted(rows, key=lambda row: -row["relative"])
+
+
+def _curves(first: pd.DataFrame, second: pd.DataFrame) -> list[dict]:
+    rows = []
+    both = first.merge(second, on=[*CURVE, "update"], how="outer", suffixes=("_first", "_second"), indicator="of")
+    for key, table in both.groupby(CURVE, sort=False):
+        shared = table[table["of"] == "both"].sort_values("update")
+        # [update, (value, low, high)]
+        one, other = (shared[[f"{name}_{side}" for name in NUMBERS]].to_numpy(dtype=float) for side in ("first", "second"))
+        alone = len(table) - len(shared)
+        if shared.empty or (_equal(one, other).all() and not alone):
+            continue  # a curve that only one of them has is named elsewhere
+        moved = np.nan_to_num(np.abs(other - one))
+        at = int(moved[:, 0].argmax())
+        rows.append(
+            dict(zip(CURVE, key, strict=True))
+            | {"mean": float(moved[at, 0]), "at": int(shared["update"].iloc[at]), "band": float(moved[:, 1:].max())}
+            | {"updates": len(shared), "updates_of_one": alone, "relative": _relative(one, other)}
+        )
+    return sorted(rows, key=lambda row: -row["relative"])
+
+
+def _numbers(row: dict) -> np.ndarray:
+    """[(value, low, high)], NaN where there is no interval."""
+    return np.array([row[name] for name in NUMBERS], dtype=float)
+
+
+def _equal(one: np.ndarray, other: np.ndarray) -> np.ndarray:
+    return np.isclose(one, other, rtol=RELATIVE, atol=ABSOLUTE, equal_nan=True)
+
+
+def _relative(one: np.ndarray, other: np.ndarray) -> float:
+    """The largest change against the largest number of both; 1 where an interval came or went."""
+    if (np.isnan(one) != np.isnan(other)).any():
+        return 1.0
+    largest = np.nanmax(np.abs([one, other]))
+    return float(np.nanmax(np.abs(other - one)) / largest) if largest else 0.0
+
+
+def _plain(value) -> float | None:
+    return None if value is None or math.isnan(value) else value
+
+
+def _what(side: dict) -> str:
+    name = f"release {side['release']}" if side["release"] else "results"
+    return f"{side['folder']}: {name}, scale {side['scale']}, pjap_bench {side['pjap_bench']}, {side['image']}"
+
+
+def _shown(rows: list, limit: int, order: str = "") -> str:
+    return f" ({limit} of them{order}; all: --output FILE)" if len(rows) > limit else ""
+
+
+def _title(row: dict) -> str:
+    return " ".join(str(row[name]) for name in (STATISTIC if "estimator" in row else CURVE))
+
+
+def _interval(numbers: dict) -> str:
+    text = verdict.format_number(numbers["value"])
+    if numbers["low"] is None or numbers["high"] is None:
+        return text
+    return f"{text} [{verdict.format_number(numbers['low'])}, {verdict.format_number(numbers['high'])}]"
+
+
+def _claim_words(claim: dict) -> str:
+    one, other = claim["first"], claim["second"]
+    if one is None or other is None:
+        return f"is in the {'second' if one is None else 'first'} only: {(one or other)['status']}"
+    status = one["status"] if one["status"] == other["status"] else f"{one['status']} -> {other['status']}"
+    moved = [
+        f"{name}: {_interval(one['estimates'][name])} -> {_interval(other['estimates'][name])}" for name in _moved(one, other)
+    ]
+    moved += [f"{name}: in one of them only" for name in sorted(one["estimates"].keys() ^ other["estimates"].keys())]
+    return "; ".join([status, *moved])

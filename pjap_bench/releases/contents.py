@@ -1,0 +1,97 @@
+"""Which files of a results folder a release takes: all that judging and redrawing need, and what they gave."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+from pjap_bench import figures, files
+from pjap_bench.datasets import cards, description
+from pjap_bench.errors import BenchError
+from pjap_bench.statistics.results import stack_files
+
+CONFIGURATION = "configuration.json"
+STATISTICS = ("statistics.csv", "scores.csv", "curves.csv", "profiles.csv", "marl_eval.json", "statistics.provenance.json")
+GAMES = (*(f"figure{number}.npz" for number in range(1, 6)), "random_datasets.npz", "robustness.csv")
+GAMES += ("captions.json", "errata.json", "estimates.json", "provenance.json", "robustness.json")
+RUN = ("run.json", "evaluations.csv", "metrics.csv", "timing.json")
+POLICIES = "policies.safetensors"
+POLICIES_AT_MOST = 50 * 2**20  # bytes, all runs together
+
+#: figures that are drawn from the statistics
+OF_STATISTICS = ("figure6", "comparisons")
+
+#: what is made anew from the rest of a release
+REDRAWN = (*STATISTICS, "verdict.json", "report.html")
+REDRAWN_FOLDER = "figures/"
+
+
+def of_results(results: Path) -> list[str]:
+    """The files that every release of these results has, as sorted paths relative to the folder; all of them are there.
+
+    Raises:
+        BenchError: no such folder; results that are unfinished.
+    """
+    if not results.is_dir():
+        raise BenchError("there is no such folder of results", where=results, do="make them: make reproduce SCALE=...")
+    settings = settings_of(results)
+    names = [CONFIGURATION, *REDRAWN, "notebook.html", *(f"games/{name}" for name in GAMES)]
+    datasets = dataset_names(results, settings)
+    names += [f"datasets/{name}{kind}" for name in datasets for kind in (".json", ".description.json", ".croissant.json")]
+    names += [f"{stack}/{name}" for stack in stacks(results, settings) for name in RUN]
+    drawn = [*figures.FIGURES, *(f"dataset_{name}" for name in datasets)]
+    names += [f"figures/{name}.{kind}" for name in drawn for kind in ("png", "pdf")]
+    names += [f"figures/claims/{claim}.png" for claim in figures.CLAIMS]
+    for name in names:
+        if not (results / name).is_file():
+            raise _unfinished(results, name)
+    names += [path.relative_to(results).as_posix() for path in (results / "benchmarks").rglob("*.tsv")]
+    return sorted(names)
+
+
+def policies(results: Path) -> tuple[list[str], list[str]]:
+    """The final policies of the runs, and what of them is left out, in words: they are taken where they are small."""
+    names = [f"{stack}/{POLICIES}" for stack in stacks(results, settings_of(results))]
+    names = [name for name in names if (results / name).is_file()]
+    size = sum((results / name).stat().st_size for name in names)
+    if size > POLICIES_AT_MOST:
+        return [], [f"the final policies (runs/**/{POLICIES}, {size} bytes)"]
+    return names, []
+
+
+def settings_of(results: Path) -> dict:
+    """What the statistics were told (see `config.evaluated`).
+
+    Raises:
+        BenchError: there are no statistics, or not of this program.
+    """
+    path = results / "statistics.provenance.json"
+    if not path.is_file():
+        raise _unfinished(results, path.name)
+    settings = files.read_json(path).get("settings", {})
+    if not isinstance(settings.get("experiments"), dict):
+        raise BenchError("is no provenance of statistics", where=path, do="run the statistics step again")
+    return settings
+
+
+def dataset_names(results: Path, settings: dict) -> list[str]:
+    """The datasets of the experiments and those that they are mixed from, sorted."""
+    names = set(settings["experiments"])
+    for name in settings["experiments"]:
+        path = results / "datasets" / f"{name}.description.json"
+        if not path.is_file():
+            raise _unfinished(results, f"datasets/{path.name}")
+        names |= {part.dataset for part in cards.parts(description.read(path)["card"])}
+    return sorted(names)
+
+
+def stacks(results: Path, settings: dict) -> Iterator[str]:
+    """The folders of the runs that trained side by side, relative to the results."""
+    for dataset, experiment in settings["experiments"].items():
+        named = [f"runs/{dataset}/{stack}" for stack in experiment.get("stacks", [])]
+        paths = stack_files(results / "runs" / dataset, experiment, "run.json")
+        # All that are named: one that is missing is to be missed.
+        yield from named or [path.parent.relative_to(results).as_posix() for path in paths]
+
+
+def _unfinished(results: Path, name: str) -> BenchError:
+    do = f"finish them: make reproduce SCALE={results.name}"
+    return BenchError(f"these results are not finished: '{name}' is not there", where=results, do=do)
