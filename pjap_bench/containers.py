@@ -245,7 +245,7 @@ def choose(mode: str | bool, runtime: str, names: list[str]) -> tuple[dict[str, 
         by name the path of each image, empty for none; a sentence.
 
     Raises:
-        BenchError: mode "on" and something is missing; in mode "auto" too, where an image is there and is not what was pinned.
+        BenchError: mode "on" and something is missing. Whether an image is what was pinned, `verify` says.
     """
     mode = {True: "on", False: "off"}.get(mode, mode)
     if mode == "off":
