@@ -16,7 +16,7 @@ from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 
 from pjap_bench.errors import BenchError
-from pjap_bench.figures import style
+from pjap_bench.figures import PUBLISHED_FIGURE6, style
 from pjap_bench.files import read_json
 
 AGGREGATES = {"median": "Median", "iqm": "IQM", "mean": "Mean"}
@@ -38,8 +38,9 @@ def draw(results: Path, stamp: dict) -> Figure:
     tables = {name: style.read_table(results / f"{name}.csv") for name in ("statistics", "scores", "curves")}
     datasets = list(settings["experiments"])
     figure = style.new_figure(6.2 * len(datasets), 12.4)
-    regime = textwrap.fill(f"Scale '{stamp['scale']}': {stamp['regime']}", 75 * len(datasets))
-    figure.suptitle(regime, fontsize=8.5, color=style.NEUTRAL_COLOUR)
+    width = 75 * len(datasets)
+    regime = textwrap.fill(f"Scale '{stamp['scale']}': {stamp['regime']}", width)
+    figure.suptitle(f"{regime}\n{textwrap.fill(PUBLISHED_FIGURE6, width)}", fontsize=8.5, color=style.NEUTRAL_COLOUR)
     columns = np.atleast_1d(figure.subfigures(1, len(datasets)))
     for index, (dataset, column) in enumerate(zip(datasets, columns, strict=True)):
         own = {name: table[table["dataset"] == dataset] for name, table in tables.items()}
@@ -73,10 +74,10 @@ def _draw_dataset(column: SubFigure, tables: dict, summary: dict, experiment: di
             f"{letters[0]}   Final return", (0, 1), (0, 22), xycoords="axes fraction", textcoords="offset points",
             fontsize=10, fontweight="bold",
         )  # fmt: skip
-        axes[1].set_xlabel("Normalised as in the paper: min to max over these two arms' evaluations")
+        axes[1].set_xlabel("Normalised as in the paper: min to max over these two arms' evaluations", fontsize=8.5)
     axes = [column.add_subplot(grid[1, part]) for part in range(3)]
     _draw_aggregates(axes, tables, "reference", labels)
-    axes[1].set_xlabel("Normalised by reference: 0 = random policy, 1 = mean return of the dataset")
+    axes[1].set_xlabel("Normalised by reference: 0 = random policy, 1 = dataset's mean return", fontsize=8.5)
 
     axis = column.add_subplot(grid[2, :])
     for arm in labels:

@@ -12,6 +12,7 @@ import pandas as pd
 
 from pjap_bench.datasets import cards, description
 from pjap_bench.errors import BenchError
+from pjap_bench.figures import PUBLISHED_FIGURE6
 from pjap_bench.files import read_json, write_text
 from pjap_bench.report.pictures import CLAIMS, DATASET_ALTERNATIVE, FIGURES, embedded
 from pjap_bench.statistics.results import stack_files
@@ -92,7 +93,7 @@ def _figures(results: Path, settings: dict) -> dict[str, dict]:
     captions = read_json(results / "games" / "captions.json") | {
         "robustness": f"{read_json(results / 'games' / 'robustness.json')['finding']} Every cell: games/robustness.csv.",
         "robustness_beyond": ROBUSTNESS_CAPTION,
-        "figure6": FIGURE6_CAPTION,
+        "figure6": f"{FIGURE6_CAPTION} {PUBLISHED_FIGURE6}",
         "comparisons": COMPARISONS_CAPTION,
     }
     words = {"figure6": _figure6_text(results, settings)}
