@@ -143,8 +143,10 @@ def test_a_run_does_not_depend_on_its_neighbours(noise_file, tmp_path, fast, arm
         # alone, products of another stacking: to rounding
         assert values(alone, arm, 1) == pytest.approx(values(together, arm, 1), rel=1e-4, abs=1e-5)
         assert not np.allclose(values(together, arm, 0), values(together, arm, 1))
-    # with as many others beside it: bit for bit
-    others = run(noise_file, tmp_path / "others", fast | {"steepness": 1.0}, seeds=(3, 1), arms=arms)
+    # with as many others beside it, which sample otherwise: bit for bit
+    other = fast | {"refresh": "uniform", "refresh_sequences": 5, "td_exponent": 0.1}
+    others = run(noise_file, tmp_path / "others", other, seeds=(3, 1), arms=arms)
+    assert not np.array_equal(values(others, "pjap", 1), values(together, "pjap", 1))
     assert np.array_equal(values(others, "uniform", 1), values(together, "uniform", 1))
 
 

@@ -103,7 +103,7 @@ def test_everything_is_there_and_says_where_it_came_from(finished):
     assert run["stamp"]["seeds"] == [0]
     assert list(run["arms"]) == ["maddpg_cql", "maddpg_cql_pjap"]
     statistics = pd.read_csv(results / "statistics.csv")
-    assert set(statistics["dataset"]) == {"good", "good_medium"}
+    assert set(statistics["dataset"]) == {"good", "good_medium", "all"}
     assert {"maddpg_cql", "maddpg_cql_pjap", "behaviour_cloning"} <= set(statistics["arm"])
     assert not list((results / "checkpoints").rglob("*.safetensors"))
     assert (results / "benchmarks/train/good/behaviour_cloning/seeds-0-1.tsv").exists()
