@@ -118,7 +118,7 @@ def _draw_dataset(column: SubFigure, tables: dict, summary: dict, experiment: di
 
 def _legend_below(axis, handles: list) -> None:
     """Under the axis, where no curve can hide behind it."""
-    axis.legend(handles=handles, loc="upper center", bbox_to_anchor=(0.5, -0.17), ncols=2, fontsize=8, frameon=False)
+    axis.legend(handles=handles, loc="upper center", bbox_to_anchor=(0.5, -0.17), ncols=2, fontsize=7.5, frameon=False)
 
 
 def _draw_aggregates(axes: list, tables: dict, normalisation: str, labels: dict[str, str]) -> None:
