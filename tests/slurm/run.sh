@@ -33,7 +33,7 @@ take_down() {
     pkill -x slurmd || true
     pkill -x slurmctld || true
     pkill -x munged || true
-    while pgrep -x "slurmd|slurmctld" >/dev/null; do sleep 0.2; done
+    while pgrep -x slurmd || pgrep -x slurmctld; do sleep 0.2; done >/dev/null
     rm -f /etc/slurm/slurm.conf
     [[ -z $kept ]] || cp "$kept" /etc/slurm/slurm.conf
     ((status == 0)) || tail -n 20 "$work"/*.log >&2 || true
