@@ -22,11 +22,11 @@ from safetensors.numpy import load_file
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from pjap_bench import containers, files
+from pjap_bench.figures import style
 
 FOLDER = Path("results/verify-reproducible")
 TIMED = re.compile(r"(^|/)(benchmarks|logs|checkpoints)/|(^|/)timing\.json$")
 STAMPED = re.compile(r"\.(pdf|html)$|^games/provenance\.json$")  # all through, or nothing else: not to be compared
-FOOTER = 42  # pixels of a figure in which its stamp stands
 QUOTED_TIMES = re.compile(r'<section id="timings">.*?</section>', re.DOTALL)
 
 
@@ -103,7 +103,7 @@ def content(path: Path) -> str:
     if path.suffix == ".json":
         digest.update(json.dumps(_unstamped(files.read_json(path)), sort_keys=True).encode())
     elif path.suffix == ".png":
-        digest.update(imread(path)[:-FOOTER].tobytes())
+        digest.update(imread(path)[: -style.FOOTER_PIXELS].tobytes())
     elif path.suffix == ".npz":
         with np.load(path, allow_pickle=False) as arrays:
             for name in sorted(set(arrays.files) - {"stamp"}):

@@ -16,8 +16,6 @@ from pjap_bench.errors import BenchError
 from pjap_bench.figures import style
 from pjap_bench.files import read_json
 
-TITLES = {"good": "Good", "medium": "Medium", "good_medium": "GoodMedium", "all": "All datasets"}
-
 
 @style.styled
 def draw(results: Path, stamp: dict) -> Figure:
@@ -43,7 +41,7 @@ def draw(results: Path, stamp: dict) -> Figure:
         own = {name: table[table["dataset"] == dataset] for name, table in tables.items()}
         if own["profiles"].empty:
             raise BenchError(f"no numbers of {dataset}", where=results, do="run the statistics step again")
-        title = TITLES.get(dataset, dataset)
+        title = style.DATASETS.get(dataset, dataset)
         if dataset == "all":
             row[0].set_axis_off()  # returns of different datasets have no common unit
         else:

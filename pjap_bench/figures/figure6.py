@@ -20,7 +20,6 @@ from pjap_bench.figures import PUBLISHED_FIGURE6, style
 from pjap_bench.files import read_json
 
 AGGREGATES = {"median": "Median", "iqm": "IQM", "mean": "Mean"}
-TITLES = {"good": "Good", "medium": "Medium", "good_medium": "GoodMedium"}
 
 
 @style.styled
@@ -52,7 +51,7 @@ def draw(results: Path, stamp: dict) -> Figure:
         letters = "abcdefgh"[2 * index : 2 * index + 2]
         seeds = len(experiment["seeds"])
         column.suptitle(
-            f"{TITLES.get(dataset, dataset)} ({summary['origin']} data, {seeds} seed{'s' * (seeds > 1)})",
+            f"{style.DATASETS.get(dataset, dataset)} ({summary['origin']} data, {seeds} seed{'s' * (seeds > 1)})",
             fontsize=12,
             fontweight="bold",
         )

@@ -30,6 +30,11 @@ COLOURS = {
     "maddpg_cql_td_error": "#56B4E9",
 }
 NEUTRAL_COLOUR = "#555555"
+DATASETS = {"good": "Good", "medium": "Medium", "good_medium": "GoodMedium", "all": "All datasets"}
+
+# The lower edge of a figure belongs to its stamp: 0.28 inch, which at the 150 dpi of a picture are so many pixels.
+FOOTER_INCHES = 0.28
+FOOTER_PIXELS = 42
 SURFACE_MAP = "viridis"
 
 
@@ -78,8 +83,7 @@ def new_figure(width: float, height: float) -> Figure:
     """An empty figure (inches) of its own, unknown to pyplot, with room for the footer."""
     figure = Figure(figsize=(width, height), layout="constrained")
     FigureCanvasAgg(figure)
-    # The lowest 0.28 inch belongs to the footer.
-    figure.get_layout_engine().set(rect=(0, 0.28 / height, 1, 1 - 0.28 / height))
+    figure.get_layout_engine().set(rect=(0, FOOTER_INCHES / height, 1, 1 - FOOTER_INCHES / height))
     return figure
 
 

@@ -9,11 +9,11 @@ from PIL import Image
 
 from pjap_bench import figures, files
 from pjap_bench.errors import BenchError
+from pjap_bench.figures import style
 from pjap_bench.releases import comparison, contents, crate, manifest
 
 MARKER = "redrawn.json"  # a folder with it is ours to write over
 TIMINGS = 'id="timings"'  # where this section of the report begins, the last but the footer
-FOOTER = 42  # pixels: 0.28 inches at 150 dpi, where figures say from which code and image they are
 
 
 def unpack(release: Path, output: Path) -> dict:
@@ -102,7 +102,7 @@ def _same_content(release: Path, output: Path, name: str) -> bool:
         name, kind = name.removesuffix(kind) + ".png", ".png"
     if kind == ".png":
         one, other = (_pixels(folder / name) for folder in (release, output))
-        return one.shape == other.shape and bool((one[:-FOOTER] == other[:-FOOTER]).all())
+        return one.shape == other.shape and bool((one[: -style.FOOTER_PIXELS] == other[: -style.FOOTER_PIXELS]).all())
     if kind == ".html":
         # Its timings are those of the jobs that had run when it was written.
         one, other = ((folder / name).read_text(encoding="utf-8").partition(TIMINGS)[0] for folder in (release, output))
