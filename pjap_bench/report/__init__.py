@@ -61,6 +61,7 @@ def write_report(results: Path, settings: dict, stamp: dict) -> None:
         BenchError: something that the page shows is missing.
     """
     verdict = read_json(results / "verdict.json")
+    timings, benchmarks = _timings(results, settings), _benchmarks(results)
     environment = jinja2.Environment(
         loader=jinja2.FileSystemLoader(Path(__file__).parent),
         autoescape=True,
@@ -82,8 +83,9 @@ def write_report(results: Path, settings: dict, stamp: dict) -> None:
         scores=_scores(results, settings),
         runs=_runs(results, settings),
         stamps=_stamps(results, settings, verdict, stamp),
-        timings=_timings(results, settings),
-        benchmarks=_benchmarks(results),
+        timings=timings,
+        benchmarks=benchmarks,
+        costs=_costs(timings, benchmarks),
     )
     write_text(results / "report.html", page)
 
@@ -237,11 +239,30 @@ def _stamps(results: Path, settings: dict, verdict: dict, stamp: dict) -> list[t
 
 
 def _timings(results: Path, settings: dict) -> list[dict]:
-    """timing.json of every stack of training."""
+    """timing.json of every stack of training, with its energy in kJ (nan where it was not measured)."""
     rows = []
     for path in _of_every_stack(results, settings, "timing.json"):
-        rows.append({"job": "/".join(path.parent.parts[-3:])} | read_json(path))
+        timing = read_json(path)
+        joules = timing.get("processor_joules")  # results of earlier code have none
+        energy = {"kilojoules": float("nan") if joules is None else joules / 1000}
+        rows.append({"job": "/".join(path.parent.parts[-3:])} | timing | energy)
     return rows
+
+
+def _costs(timings: list[dict], benchmarks: list[dict]) -> str:
+    """What all of it took, in a sentence or two."""
+    said = []
+    if benchmarks:
+        hours = pd.Series([row["processor"] for row in benchmarks]).sum() / 3600
+        memory = pd.Series([row["memory"] for row in benchmarks]).max() / 1000
+        said.append(
+            f"All jobs together took {_number(hours)} hours of processor time, the largest {_number(memory)} GB of memory."
+        )
+    if all(pd.isna(row["kilojoules"]) for row in timings):
+        said.append("Energy could not be measured: the machine shows no counters of its processor (RAPL).")
+    else:
+        said.append("Energy is the whole processor's while a stack trained, with all that ran beside it.")
+    return " ".join(said)
 
 
 def _benchmarks(results: Path) -> list[dict]:

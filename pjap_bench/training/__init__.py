@@ -22,6 +22,7 @@ from pjap_bench.datasets import hdf5
 from pjap_bench.errors import BenchError, TimeIsUp
 from pjap_bench.evaluation import Evaluations, Request
 from pjap_bench.training import checkpoints
+from pjap_bench.training.energy import Meter
 from pjap_bench.training.stack import Stack, stream
 
 _PROGRESS_SECONDS = 20.0
@@ -67,10 +68,12 @@ def train(
             job.evaluate("training")
         started = said = time.monotonic()
         before, first = job.seconds, job.update
+        meter = Meter()
         while job.update < job.updates and len(job.stopped) < len(job.stack.runs):
             job.advance_to_next_log()
             now = time.monotonic()
             job.seconds = before + now - started
+            job.add_energy(meter.since_last())
             late = 0 < job_settings["stop_after"] <= (now - began) / 60
             if late or job.update % job_settings["checkpoint_every"] == 0:
                 job.save(checkpoint, identity)
@@ -122,6 +125,7 @@ class _Job:
         self.evaluations = Evaluations(data.environment, self.stack.algorithm.policy, data.normaliser, job_settings["evaluators"])
         self.update = 0
         self.seconds = 0.0
+        self._joules: float | None = 0.0  # None once a part of them could not be measured
         self.stopped: dict[int, tuple[int, str]] = {}
         self._metrics: list[tuple] = []  # rows of metrics.csv without the dataset
         self._returns: list[tuple] = []  # rows of evaluations.csv
@@ -165,6 +169,10 @@ class _Job:
             if run not in self.stopped:
                 self._metrics += [(*who, self.update, name, float(value[run])) for name, value in rows.items()]
 
+    def add_energy(self, joules: float | None) -> None:
+        """Adds what the processor took since the last call."""
+        self._joules = None if joules is None or self._joules is None else self._joules + joules
+
     def evaluate(self, kind: str) -> None:
         """Asks for an evaluation of the policies as they are: "training", or "final" with more episodes, the headline."""
         options = self.stack.settings["evaluation"]
@@ -188,6 +196,7 @@ class _Job:
         progress = {
             "update": self.update,
             "seconds": self.seconds,
+            "joules": self._joules,
             "stopped": list(self.stopped.items()),
             "environments": self._environments,
             "metrics": self._metrics,
@@ -200,7 +209,7 @@ class _Job:
     def resume(self, path: Path, identity: str) -> None:
         """Goes on from a checkpoint (see `checkpoints.load`)."""
         tensors, progress = checkpoints.load(path, identity, self.stack)
-        self.update, self.seconds = progress["update"], progress["seconds"]
+        self.update, self.seconds, self._joules = progress["update"], progress["seconds"], progress["joules"]
         self.stopped = {run: tuple(reason) for run, reason in progress["stopped"]}
         here = self._environments[0]["environment"]
         self._environments = progress["environments"]
@@ -223,7 +232,7 @@ class _Job:
             temporary.write_bytes(safetensors.torch.save(tensors, metadata={"stamp": json.dumps(self._stamp, sort_keys=True)}))
         # ru_maxrss is in KiB on Linux
         timing = {"seconds": self.seconds, "updates_per_second": self.update / max(self.seconds, 1e-9)}
-        timing |= {"runs": len(self.stack.runs)}
+        timing |= {"runs": len(self.stack.runs), "processor_joules": self._joules}
         timing |= {"peak_memory_bytes": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024}
         if self._device.type == "cuda":
             timing |= {"peak_device_memory_bytes": torch.cuda.max_memory_allocated(self._device)}

@@ -1,6 +1,7 @@
 import copy
 import html.parser
 import re
+import shutil
 
 import numpy as np
 import pytest
@@ -107,6 +108,22 @@ def test_the_page_is_well_formed_and_self_contained(page):
     targets = {attributes["href"] for tag, attributes in reader.tags if tag == "a"}
     # But for the notebook's page beside it.
     assert targets - {"notebook.html"} <= {"#" + attributes.get("id", "") for _, attributes in reader.tags}
+
+
+def test_costs_say_what_was_measured_and_what_was_not(page, finished, tmp_path):
+    section = page[page.index('id="timings"') :]
+    assert "Energy is the whole processor's" in section.replace("&#39;", "'")
+    assert '<td class="number">43.21</td>' in section and '<td class="number">–</td>' in section
+    assert "All jobs together" not in section  # no benchmarks
+    results = shutil.copytree(finished, tmp_path / "results")
+    for path in results.rglob("timing.json"):
+        files.write_json(path, files.read_json(path) | {"processor_joules": None})
+    for name, minutes in (("train/a", 90), ("statistics", 18)):
+        files.write_text(results / "benchmarks" / f"{name}.tsv", f"s\tmax_rss\tcpu_time\n1\t{minutes * 10}\t{minutes * 60}\n")
+    write_report(results, SETTINGS, STAMP)
+    section = (results / "report.html").read_text(encoding="utf-8").split('id="timings"')[1]
+    assert "All jobs together took 1.8 hours of processor time, the largest 0.9 GB of memory." in section
+    assert "Energy could not be measured" in section
 
 
 def test_everything_is_escaped(page):

@@ -142,6 +142,7 @@ def write_job(results: Path, dataset: str, arm: str, seeds: list[int], updates: 
     }
     write_json(folder / "run.json", run)
     timing = {"seconds": 12.5, "updates_per_second": 80.0, "runs": len(seeds), "peak_memory_bytes": 2**29}
+    timing |= {"processor_joules": 43210.0 if arm == "maddpg_cql" else None}
     write_json(folder / "timing.json", timing)
     seal(folder)
     return folder
