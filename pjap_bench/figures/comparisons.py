@@ -34,6 +34,7 @@ def draw(results: Path, stamp: dict) -> Figure:
     arms = dict.fromkeys(arm for experiment in settings["experiments"].values() for arm in experiment["arms"])
     labels = {arm: settings["arms"][arm]["label"] for arm in arms}
     figure = style.new_figure(12.0, 1.2 + (1.1 + 0.35 * len(labels)) * len(datasets))
+    figure.get_layout_engine().set(w_pad=0.1)
     regime = textwrap.fill(f"Scale '{stamp['scale']}': {stamp['regime']}", 150)
     figure.suptitle(regime, fontsize=8.5, color=style.NEUTRAL_COLOUR)
     axes = figure.subplots(len(datasets), 3, width_ratios=[1.3, 1, 1.4], squeeze=False)
@@ -115,7 +116,7 @@ def _draw_profiles(axis, profiles: pd.DataFrame) -> None:
 
 
 def _rows(axis, names: list[str]) -> None:
-    axis.set_yticks(range(len(names)), names)
+    axis.set_yticks(range(len(names)), style.in_lines(names))
     axis.set_ylim(len(names) - 0.5, -0.5)
     axis.tick_params(axis="y", length=0)
     axis.grid(axis="x", alpha=0.25)

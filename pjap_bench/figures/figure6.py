@@ -37,6 +37,7 @@ def draw(results: Path, stamp: dict) -> Figure:
     tables = {name: style.read_table(results / f"{name}.csv") for name in ("statistics", "scores", "curves")}
     datasets = list(settings["experiments"])
     figure = style.new_figure(6.2 * len(datasets), 12.4)
+    figure.get_layout_engine().set(w_pad=0.1)
     width = 75 * len(datasets)
     regime = textwrap.fill(f"Scale '{stamp['scale']}': {stamp['regime']}", width)
     figure.suptitle(f"{regime}\n{textwrap.fill(PUBLISHED_FIGURE6, width)}", fontsize=8.5, color=style.NEUTRAL_COLOUR)
@@ -98,7 +99,7 @@ def _draw_dataset(column: SubFigure, tables: dict, summary: dict, experiment: di
         Line2D([], [], color="black", linestyle=":", label="noise floor: behaviour policy to data"),
     ]
     if control:
-        label = f"{labels[control]}, uniform, weighted by PJAP"
+        (label,) = style.in_lines([f"{labels[control]}, uniform, weighted by PJAP"], 34)
         handles.append(Line2D([], [], color=style.colour_of(control), linestyle="-.", label=label))
     _legend_below(axis, handles)
 
@@ -142,7 +143,7 @@ def _draw_aggregates(axes: list, tables: dict, normalisation: str, labels: dict[
         axis.set_title(title, fontsize=9)
         axis.set_xlim(min(edges) - margin, max(edges) + margin)
         axis.set_ylim(len(labels) - 0.5, -0.5)
-        axis.set_yticks(range(len(labels)), list(labels.values()) if axis is axes[0] else [""] * len(labels))
+        axis.set_yticks(range(len(labels)), style.in_lines(labels.values()) if axis is axes[0] else [""] * len(labels))
         axis.tick_params(axis="y", length=0)
         axis.locator_params(axis="x", nbins=4)
         axis.spines["left"].set_visible(False)

@@ -2,8 +2,9 @@
 
 import functools
 import json
+import textwrap
 import zipfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 
 import matplotlib
@@ -41,6 +42,11 @@ SURFACE_MAP = "viridis"
 def colour_of(arm: str) -> str:
     """An arm's colour in all figures; grey for one that has none."""
     return COLOURS.get(arm, NEUTRAL_COLOUR)
+
+
+def in_lines(labels: Iterable[str], width: int = 20) -> list[str]:
+    """Labels broken into lines, so that a long one beside an axis does not take the axis' room."""
+    return [textwrap.fill(label, width) for label in labels]
 
 
 def levels(count: int) -> list[tuple[float, ...]]:
