@@ -288,6 +288,21 @@ def test_comparisons_with_one_seed_and_one_dataset(tmp_path):
         comparisons.draw(results, STAMP)
 
 
+@pytest.mark.parametrize("draw", [figure6.draw, comparisons.draw])
+def test_long_labels_are_not_cut_off(draw, finished, tmp_path):
+    results = shutil.copytree(finished, tmp_path / "results")
+    provenance = files.read_json(results / "statistics.provenance.json")
+    for arm in provenance["settings"]["arms"].values():
+        arm["label"] += ", current policies"
+    files.write_json(results / "statistics.provenance.json", provenance)
+    figure = draw(results, STAMP)
+    figure.draw_without_rendering()
+    width, height = figure.canvas.get_width_height()
+    for part in figure.axes:
+        box = part.get_tightbbox(figure.canvas.get_renderer())
+        assert box.x0 >= 0 and box.y0 >= 0 and box.x1 <= width and box.y1 <= height, part
+
+
 def test_figure6_without_its_data(tmp_path):
     with pytest.raises(BenchError, match=r"statistics\.provenance\.json"):
         figure6.draw(tmp_path, STAMP)
