@@ -14,6 +14,7 @@ from pjap_bench.datasets import cards, description
 from pjap_bench.errors import BenchError
 from pjap_bench.figures import PUBLISHED_FIGURE6
 from pjap_bench.files import read_json, write_text
+from pjap_bench.report import deviations
 from pjap_bench.report.pictures import CLAIMS, DATASET_ALTERNATIVE, FIGURES, embedded
 from pjap_bench.statistics.results import stack_files
 
@@ -62,6 +63,7 @@ def write_report(results: Path, settings: dict, stamp: dict) -> None:
     """
     verdict = read_json(results / "verdict.json")
     timings, benchmarks = _timings(results, settings), _benchmarks(results)
+    datasets = _datasets(results, settings)
     environment = jinja2.Environment(
         loader=jinja2.FileSystemLoader(Path(__file__).parent),
         autoescape=True,
@@ -79,7 +81,9 @@ def write_report(results: Path, settings: dict, stamp: dict) -> None:
         figures=_figures(results, settings),
         evidence=_evidence(results, verdict),
         errata=read_json(results / "games" / "errata.json"),
-        datasets=_datasets(results, settings),
+        datasets=datasets,
+        deviations=deviations.of_settings(results, settings, datasets),
+        always_deviating=deviations.ALWAYS,
         scores=_scores(results, settings),
         runs=_runs(results, settings),
         stamps=_stamps(results, settings, verdict, stamp),

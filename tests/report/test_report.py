@@ -7,11 +7,11 @@ import numpy as np
 import pytest
 from matplotlib.figure import Figure
 
-from pjap_bench import figures, files
+from pjap_bench import config, figures, files
 from pjap_bench.datasets import cards, description, hdf5
 from pjap_bench.errors import BenchError
 from pjap_bench.figures import comparisons, figure6, style
-from pjap_bench.report import write_report
+from pjap_bench.report import deviations, write_report
 from pjap_bench.report.pictures import CLAIMS, FIGURES
 from pjap_bench.statistics import verdict
 from pjap_bench.statistics.summary import summarise
@@ -306,3 +306,37 @@ def test_long_labels_are_not_cut_off(draw, finished, tmp_path):
 def test_figure6_without_its_data(tmp_path):
     with pytest.raises(BenchError, match=r"statistics\.provenance\.json"):
         figure6.draw(tmp_path, STAMP)
+
+
+def test_deviations_are_the_settings_that_differ_from_the_papers(page):
+    section = page[page.index('id="deviations"') : page.index('id="datasets"')]
+    for row in (
+        '<th scope="row">seeds</th><td>10</td><td>5, 2</td>',
+        '<th scope="row">updates</th><td>500,000</td><td>1,000, 500</td>',
+        '<th scope="row">batch</th><td>64</td><td>16</td>',
+        '<th scope="row">episodes of good</th><td>1,000</td><td>2</td>',
+    ):
+        assert row in section
+    assert 'scope="row">algorithm' not in section and 'scope="row">sampler' not in section
+    assert "equal_targets" in section
+
+
+def test_the_papers_own_settings_deviate_in_nothing(tmp_path):
+    paper = config.load("paper")
+    settings = config.evaluated(paper)
+    for dataset, experiment in settings["experiments"].items():
+        for arm in experiment["arms"]:
+            own = {arm: config.training_settings(paper, dataset, arm)}
+            files.write_json(tmp_path / "runs" / dataset / arm / "seeds-0-9" / "run.json", {"arms": own})
+        experiment["stacks"] = [f"{arm}/seeds-0-9" for arm in experiment["arms"]]
+    assert deviations.of_settings(tmp_path, settings, []) == []
+    arm, *_ = settings["experiments"]["good"]["arms"]
+    path = tmp_path / "runs" / "good" / arm / "seeds-0-9" / "run.json"
+    run = files.read_json(path)
+    run["arms"][arm]["evaluation"]["episodes"] = 3
+    run["arms"][arm]["standardise"] = True
+    files.write_json(path, run)
+    assert deviations.of_settings(tmp_path, settings, []) == [
+        {"key": "evaluation.episodes", "paper": "4", "here": "3"},
+        {"key": "standardise", "paper": "no", "here": "yes"},
+    ]

@@ -13,6 +13,7 @@ rule collect_dataset:
         f"{RESULTS}/benchmarks/collect_dataset/{{dataset}}.tsv"
     wildcard_constraints:
         dataset="|".join(GENERATED),
+    priority: 1  # else it waits for two free cores until the first long training ends
     container:
         ANALYSIS
     threads: SETTINGS["jobs"]["processes"]
