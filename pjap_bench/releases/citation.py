@@ -5,12 +5,7 @@ from pathlib import Path
 
 from pjap_bench import files
 from pjap_bench.releases import manifest
-
-PAPER = """@misc{tilbury2024coordination,
-  title  = {Coordination Failure in Cooperative Offline {MARL}},
-  author = {Tilbury, Callum Rhys and Formanek, Claude and Beyers, Louise and Shock, Jonathan and Pretorius, Arnu},
-  year   = {2024}
-}"""
+from pjap_bench.report import PAPER
 
 
 def cite(folder: Path) -> str:

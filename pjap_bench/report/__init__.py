@@ -18,6 +18,13 @@ from pjap_bench.report import deviations
 from pjap_bench.report.pictures import CLAIMS, DATASET_ALTERNATIVE, FIGURES, embedded
 from pjap_bench.statistics.results import stack_files
 
+PAPER = """@misc{tilbury2024coordination,
+  title         = {Coordination Failure in Cooperative Offline {MARL}},
+  author        = {Tilbury, Callum Rhys and Formanek, Claude and Beyers, Louise and Shock, Jonathan and Pretorius, Arnu},
+  year          = {2024},
+  eprint        = {2407.01343},
+  archivePrefix = {arXiv}
+}"""
 STATUS_CLASSES = {  # statuses in the order they are counted, and their CSS class
     "reproduced": "reproduced",
     "reproduced on generated data": "reproduced",
@@ -74,6 +81,7 @@ def write_report(results: Path, settings: dict, stamp: dict) -> None:
     environment.filters["number"] = _number
     page = environment.get_template("page.html.jinja").render(
         stamp=stamp,
+        paper=PAPER,
         settings=settings,
         verdict=verdict,
         counts=", ".join(f"{verdict['counts'][name]} {name}" for name in STATUS_CLASSES if verdict["counts"][name]),

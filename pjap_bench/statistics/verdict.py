@@ -13,7 +13,7 @@ import pandas as pd
 from pjap_bench import config
 from pjap_bench.errors import BenchError
 from pjap_bench.files import read_json, read_yaml, write_json
-from pjap_bench.statistics.results import read_dataset
+from pjap_bench.statistics.results import PAPER_ARMS, read_dataset
 
 REPRODUCED = "reproduced"
 REPRODUCED_ON_GENERATED = "reproduced on generated data"
@@ -73,7 +73,7 @@ def read_claims(path: Path) -> dict:
     """The claims, checked against workflow/schemas/claims.schema.json.
 
     Raises:
-        BenchError: a violation, an id that is there twice, or an unknown estimator.
+        BenchError: a violation, an id that is there twice, an unknown estimator, or a comparison that no statistics make.
     """
     book = read_yaml(path)
     config.validate(book, "claims", path)
@@ -82,6 +82,12 @@ def read_claims(path: Path) -> dict:
         if claim["id"] in seen:
             raise BenchError(f"claim {claim['id']} is there twice", where=path, do="remove or rename one")
         seen.add(claim["id"])
+        if claim["source"] == "runs" and claim["arms"][1] != PAPER_ARMS[0]:
+            raise BenchError(
+                f"claim {claim['id']} compares with {claim['arms'][1]}, but the statistics compare with {PAPER_ARMS[0]} alone",
+                where=path,
+                do=f"make {PAPER_ARMS[0]} its second arm",
+            )
         if claim.get("estimator", ESTIMATORS[0]) not in ESTIMATORS:
             raise BenchError(
                 f"claim {claim['id']} refers to the unknown estimator '{claim['estimator']}'",

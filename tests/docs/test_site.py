@@ -9,6 +9,7 @@ import pytest
 from pjap_bench import config, files, provenance
 from pjap_bench.figures import style
 from pjap_bench.games.experiments import figure1
+from pjap_bench.statistics import verdict
 from tests.workflow.test_workflow import copy_tree, snakemake
 
 DOCS = config.ROOT / "docs"
@@ -80,8 +81,7 @@ def test_the_examples_of_claims(tmp_path):
     text = (config.ROOT / "workflow" / "claims.yaml").read_text(encoding="utf-8")
     path = tmp_path / "claims.yaml"
     path.write_text(text.rstrip("\n") + "\n" + example("A claim", "yaml") + example("A claim", "yaml", 1), encoding="utf-8")
-    claims = files.read_yaml(path)
-    config.validate(claims, "claims", path)
+    claims = verdict.read_claims(path)
     assert [claim["id"] for claim in claims["claims"][-2:]] == ["C16-good", "C17"]
     (part,) = claims["claims"][-1]["parts"]
     assert part["estimate"] in figure1.run(config.load("smoke")["games"]).estimates["C1"]

@@ -119,6 +119,7 @@ def test_not_testable(judge, change, reason):
 @pytest.mark.parametrize(
     ("claim", "message"),
     [
+        (RUNS | {"arms": ["maddpg_cql", "behaviour_cloning"]}, "compares with behaviour_cloning, but .* with maddpg_cql alone"),
         (RUNS | {"estimator": "ratio"}, "C13-good refers to the unknown estimator 'ratio'"),
         (GAMES | {"parts": [BELOW | {"estimate": "height"}]}, "C1 refers to the unknown estimate 'height'"),
         (RUNS | {"region": {"near": 0}}, "claims.yaml: .*near"),
