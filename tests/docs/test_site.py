@@ -4,6 +4,7 @@ import re
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pytest
 
 from pjap_bench import config, files, provenance
@@ -35,8 +36,8 @@ def in_nav(entries) -> list[str]:
     return [page for entry in (entries.values() if isinstance(entries, dict) else entries) for page in in_nav(entry)]
 
 
-def example(heading: str, language: str, place: int = 0) -> str:
-    section = (DOCS / "extend.md").read_text(encoding="utf-8").split(f"\n## {heading}\n")[1].split("\n## ")[0]
+def example(heading: str, language: str, place: int = 0, page: str = "extend.md") -> str:
+    section = (DOCS / page).read_text(encoding="utf-8").split(f"\n## {heading}\n")[1].split("\n## ")[0]
     return re.findall(rf"```{language}\n(.*?)```", section, re.DOTALL)[place]
 
 
@@ -85,6 +86,17 @@ def test_the_examples_of_claims(tmp_path):
     assert [claim["id"] for claim in claims["claims"][-2:]] == ["C16-good", "C17"]
     (part,) = claims["claims"][-1]["parts"]
     assert part["estimate"] in figure1.run(config.load("smoke")["games"]).estimates["C1"]
+
+
+def test_the_comparison_with_a_pinned_result(tmp_path, monkeypatch, capsys):
+    runs = [{"dataset": "good", "seed": seed, "quantity": "final_return", "normalisation": "raw"} for seed in range(3)]
+    for folder, arm, values in (("pinned/laptop", "maddpg_cql", (1, 2, 3)), ("mine/laptop", "mine", (2, 4, 6))):
+        (tmp_path / folder).mkdir(parents=True)
+        table = pd.DataFrame([run | {"arm": arm, "value": value} for run, value in zip(runs, values, strict=True)])
+        pd.concat([table, table.assign(normalisation="reference")]).to_csv(tmp_path / folder / "scores.csv", index=False)
+    monkeypatch.chdir(tmp_path)
+    exec(example("Compare your algorithm with a pinned result", "python", page="results.md"), {})
+    assert capsys.readouterr().out.split()[-4:] == ["good", "2.0", "1.0", "3"]
 
 
 def test_the_locks_agree():
