@@ -28,7 +28,7 @@ B ?=
 PROFILE ?= default
 #: CORES        a number, or all (the default)
 CORES ?= all
-#: CONFIG       settings on top of the scale's: CONFIG='key=value ...'
+#: CONFIG       settings on top of the scale's: CONFIG='key=value "key={name: value}" ...'
 CONFIG ?=
 #: ARGS         further arguments of snakemake, marimo, pytest or compare: ARGS=-n, ARGS='--headless --port 2718', ARGS='-k sampler'
 ARGS ?=

@@ -1,11 +1,13 @@
 """The documentation: links lead somewhere, the site knows every page, and examples do what they say. `make docs` builds it."""
 
 import re
+import shlex
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import pytest
+import yaml
 
 from pjap_bench import config, files, provenance
 from pjap_bench.figures import style
@@ -97,6 +99,21 @@ def test_the_comparison_with_a_pinned_result(tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     exec(example("Compare your algorithm with a pinned result", "python", page="results.md"), {})
     assert capsys.readouterr().out.split()[-4:] == ["good", "2.0", "1.0", "3"]
+
+
+def test_settings_on_the_command_line_are_quoted_for_the_shell():
+    """Make hands CONFIG to the shell as it is: what holds a blank needs quotes of its own."""
+    pages = {page: page.read_text(encoding="utf-8") for page in [config.ROOT / "README.md", *PAGES]}
+    found = [(page.name, each) for page, text in pages.items() for each in re.findall(r"CONFIG='([^']*)'", text)]
+    assert len(found) >= 5
+    for page, given in found:
+        overrides = {}
+        for word in shlex.split(given):
+            name, equals, value = word.partition("=")
+            assert equals and re.fullmatch(r"\w+", name), f"{page}: '{word}' is no name=value"
+            overrides[name] = yaml.safe_load(value)
+        arms = {"mine": config.load("laptop")["arms"]["maddpg_cql"]}
+        config.load("laptop", overrides | {"arms": arms})
 
 
 def test_the_locks_agree():
