@@ -123,7 +123,7 @@ def test_costs_say_what_was_measured_and_what_was_not(page, finished, tmp_path):
     write_report(results, SETTINGS, STAMP)
     section = (results / "report.html").read_text(encoding="utf-8").split('id="timings"')[1]
     assert "All jobs together took 1.8 hours of processor time, the largest 0.9 GB of memory." in section
-    assert "Energy could not be measured" in section
+    assert "Energy was not measured" in section
 
 
 def test_everything_is_escaped(page):
