@@ -271,7 +271,9 @@ def _costs(timings: list[dict], benchmarks: list[dict]) -> str:
             f"All jobs together took {_number(hours)} hours of processor time, the largest {_number(memory)} GB of memory."
         )
     if all(pd.isna(row["kilojoules"]) for row in timings):
-        said.append("Energy was not measured: the machine showed no counters of its processor (RAPL), or its code did not read them.")
+        said.append(
+            "Energy was not measured: the machine showed no counters of its processor (RAPL), or its code did not read them."
+        )
     else:
         said.append("Energy is the whole processor's while a stack trained, with all that ran beside it.")
     return " ".join(said)
