@@ -99,7 +99,7 @@ def _draw_dataset(column: SubFigure, tables: dict, summary: dict, experiment: di
         Line2D([], [], color="black", linestyle=":", label="noise floor: behaviour policy to data"),
     ]
     if control:
-        (label,) = style.in_lines([f"{labels[control]}, uniform, weighted by PJAP"], 34)
+        label = textwrap.fill(f"{labels[control]}, uniform, weighted by PJAP", 34)
         handles.append(Line2D([], [], color=style.colour_of(control), linestyle="-.", label=label))
     _legend_below(axis, handles)
 
