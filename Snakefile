@@ -23,9 +23,8 @@ include: "workflow/rules/common.smk"
 
 rule all:
     input:
-        multiext(f"{RESULTS}/sweep", ".csv", ".png")
-        if SWEEP
-        else multiext(f"{RESULTS}/", "report.html", "configuration.json"),
+        f"{RESULTS}/sweep.png" if SWEEP else f"{RESULTS}/report.html",
+        f"{RESULTS}/configuration.json",
 
 
 include: "workflow/rules/games.smk"

@@ -257,7 +257,7 @@ def pin(given: argparse.Namespace) -> None:
 
 
 def redraw(given: argparse.Namespace) -> None:
-    """Draws every figure and judges every claim anew from a pinned release, without training, and compares with it."""
+    """Makes everything but the runs anew from a pinned release, and compares with it."""
     import multiprocessing
     from concurrent.futures import ProcessPoolExecutor
 
@@ -272,7 +272,7 @@ def redraw(given: argparse.Namespace) -> None:
     for command in then:
         run_command(command)
     found = redrawing.findings(given.release, about, output)
-    print(f"{output}: the numbers of statistics and verdict are those of {about['name']}")
+    print(f"{output}: the numbers are those of {about['name']}")
     for how, names in found.items():
         print(f"{how}: {len(names)}" + (f" ({', '.join(names)})" if names and how != "same bytes" else ""))
 

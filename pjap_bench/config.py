@@ -131,7 +131,7 @@ def swept(configuration: dict[str, Any], name: str) -> dict[str, Any]:
     """The configuration of a sweep: every variant of its arms as an arm of its own, `ARM__VARIANT`, on its one dataset.
 
     A variant that changes only what an arm's sampler ignores is left out for that arm: its runs would be the first variant's.
-    The key "sweep" holds the sweep, with the arm that stands for each variant.
+    The key "sweep" holds the sweep, with its name, the order of its variants and the arm that stands for each.
 
     Raises:
         BenchError: no such sweep, a violation of its schema, an unknown arm, dataset or setting.
@@ -165,7 +165,7 @@ def swept(configuration: dict[str, Any], name: str) -> dict[str, Any]:
         "regime": f"sweep {name}: {experiment['updates']} updates, {experiment['seeds']} seeds; else {configuration['regime']}",
     }
     _check(result, path)
-    return result | {"sweep": sweep | {"name": name}}
+    return result | {"sweep": sweep | {"name": name, "order": list(sweep["variants"])}}  # files of JSON lose it
 
 
 class Stack(NamedTuple):

@@ -13,7 +13,7 @@ from pjap_bench.datasets import description
 from pjap_bench.errors import BenchError
 from pjap_bench.provenance import source_digest
 from pjap_bench.releases import comparison, contents
-from pjap_bench.statistics import summary, verdict
+from pjap_bench.statistics import summary, sweep, verdict
 
 # By the source of a dataset's card, the module that makes it; a `rule` brings its own.
 SOURCES = {
@@ -71,22 +71,26 @@ def images(results: Path, parts: list[Stamped]) -> list[str]:
 
 
 def _stamps(results: Path, settings: dict) -> Iterator[Stamped]:
-    games = results / "games"
-    yield Stamped("games/provenance.json", "pjap_bench.games.experiments", files.read_json(games / "provenance.json"))
-    yield _of_json(results, "games/robustness.json", "pjap_bench.games.robustness")
-    datasets = contents.dataset_names(results, settings)
-    for name in datasets:
+    for name in contents.dataset_names(results, settings):
         source = description.read(results / "datasets" / f"{name}.description.json")["card"]["source"]
         yield _of_json(results, f"datasets/{name}.json", SOURCES[source])
         yield _of_json(results, f"datasets/{name}.description.json", "pjap_bench.datasets.description")
-        yield _of_picture(results, f"figures/dataset_{name}.png", "pjap_bench.figures.dataset")
     for stack in contents.stacks(results, settings):
         part = _of_json(results, f"{stack}/run.json", "pjap_bench.training")
         yield part
         for each in files.read_json(results / part.name)["environments"]:  # where it went on
             yield part._replace(stamp=part.stamp | each["environment"])
     yield _of_json(results, "statistics.provenance.json", "pjap_bench.statistics.summary")
+    if contents.sweep_of(results):
+        yield _of_json(results, "sweep.provenance.json", "pjap_bench.statistics.sweep")
+        yield _of_picture(results, "sweep.png", "pjap_bench.figures.sweep")
+        return
+    games = results / "games"
+    yield Stamped("games/provenance.json", "pjap_bench.games.experiments", files.read_json(games / "provenance.json"))
+    yield _of_json(results, "games/robustness.json", "pjap_bench.games.robustness")
     yield _of_json(results, "verdict.json", "pjap_bench.statistics.verdict")
+    for name in contents.dataset_names(results, settings):
+        yield _of_picture(results, f"figures/dataset_{name}.png", "pjap_bench.figures.dataset")
     for name, stage in figures.FIGURES.items():
         yield _of_picture(results, f"figures/{name}.png", stage)
     for claim in figures.CLAIMS:
@@ -111,13 +115,14 @@ def _of_picture(results: Path, name: str, stage: str) -> Stamped:
 
 def _check_stamps(results: Path, parts: list[Stamped]) -> None:
     """One version, scale and regime; the code of this tree, so that its commit is the results'; one set of images and data."""
-    judged = next(part.stamp for part in parts if part.name == "verdict.json")
+    last = contents.conclusion(results)
+    judged = next(part.stamp for part in parts if part.name == last)
     datasets = {}
     for part in parts:
         for key in ("pjap_bench", "scale", "regime"):
             # Steps before the statistics leave the regime out.
             if part.stamp.get(key, judged[key]) != judged[key]:
-                what = f"mixed stamps: {key} is '{part.stamp[key]}' in {part.name} and '{judged[key]}' in verdict.json"
+                what = f"mixed stamps: {key} is '{part.stamp[key]}' in {part.name} and '{judged[key]}' in {last}"
                 raise BenchError(what, where=results, do=_again(results))
         code = source_digest(part.stage) if part.stage else part.stamp["code"]
         if part.stamp["code"] != code:
@@ -128,7 +133,8 @@ def _check_stamps(results: Path, parts: list[Stamped]) -> None:
                 what = f"mixed data: {part.name} was made from another '{name}' than the rest"
                 raise BenchError(what, where=results, do=_again(results))
     images(results, parts)
-    for page, stage in PAGES.items():
+    pages = {} if contents.sweep_of(results) else PAGES
+    for page, stage in pages.items():
         if source_digest(stage) not in (results / page).read_text(encoding="utf-8", errors="replace"):
             what = f"{page} was made by other code than this tree's {stage} ({source_digest(stage)})"
             raise BenchError(what, where=results, do=_again(results))
@@ -162,14 +168,19 @@ def _check_settings(results: Path, settings: dict) -> None:
 
 
 def _check_numbers(results: Path, settings: dict, claims: Path) -> None:
-    """Statistics and verdict are those that follow from the runs, the games' estimates and the claims."""
+    """Statistics and verdict, or table of a sweep, are those that follow from the runs, the games' estimates and the claims."""
     with tempfile.TemporaryDirectory(prefix="pjap_bench-") as work:
         again = Path(work) / results.name
         again.mkdir()
-        for part in ("runs", "datasets", "games"):
+        for part in ("runs", "datasets", "games", contents.CONFIGURATION):
             (again / part).symlink_to((results / part).resolve())
         summary.summarise(again, settings, files.read_json(results / "statistics.provenance.json")["stamp"])
-        verdict.judge(again, settings, files.read_json(results / "verdict.json")["stamp"], claims)
+        origin = files.read_json(results / contents.conclusion(results))["stamp"]
+        swept = contents.sweep_of(results)
+        if swept:
+            sweep.tabulate(again, settings | {"sweep": swept}, origin)
+        else:
+            verdict.judge(again, settings, origin, claims)
         difference = comparison.first_difference(comparison.compare(again, results))
     if difference:
         what = f"does not follow from its runs and claims: {difference}"
@@ -177,4 +188,4 @@ def _check_numbers(results: Path, settings: dict, claims: Path) -> None:
 
 
 def _again(results: Path) -> str:
-    return f"run `make reproduce SCALE={results.name}` again"
+    return f"run `{contents.command(results)}` again"

@@ -21,6 +21,8 @@ def cite(folder: Path) -> str:
     if about["git"]["commit"] and not about["git"]["clean"]:
         commit += " with changes that are not committed"
     where = f"release {about['name']} of {about['date']}, scale {about['scale']}"
+    if "sweep" in about["configuration"]:
+        where += f", sweep {about['configuration']['sweep']['name']}"
     made = f"version {about['pjap_bench']}, {commit}, code {about['code']}, {', '.join(about['images'])}"
     key = re.sub(r"[^A-Za-z0-9]+", "_", f"pjap_bench_{about['name']}")
     bibtex = "\n".join(

@@ -1,4 +1,4 @@
-"""What changed between two results: claims, statistics with their intervals, curves with their bands.
+"""What changed between two results: claims or the table of a sweep, statistics with their intervals, curves with their bands.
 
 Numbers count as equal when they agree in eight digits: tables are written with ten, and processors differ in the last bits.
 """
@@ -12,13 +12,15 @@ import pandas as pd
 
 from pjap_bench import files
 from pjap_bench.errors import BenchError
-from pjap_bench.releases import manifest
-from pjap_bench.statistics import summary, verdict
+from pjap_bench.releases import contents, manifest
+from pjap_bench.statistics import summary, sweep, verdict
 
 RELATIVE, ABSOLUTE = 1e-8, 1e-12
 NUMBERS = ["value", "low", "high"]
 STATISTIC = ["dataset", "arm", "quantity", "normalisation", "estimator", "method"]  # what names a row of statistics.csv
 CURVE = ["dataset", "arm", "quantity", "normalisation"]  # what names a curve of curves.csv
+EFFECT = ["variant", "arm", "quantity"]  # what names a row of sweep.csv
+KEYS = {"statistics": STATISTIC, "curves": CURVE, "sweep": EFFECT}
 
 
 def compare(first: Path, second: Path) -> dict:
@@ -27,15 +29,17 @@ def compare(first: Path, second: Path) -> dict:
     Returns:
         "first" and "second": what they are; "notes": what a reader must know;
         "claims": of every changed claim its id and what it was and is, None where it is not there;
-        "statistics": changed rows, the largest relative change first;
+        "statistics", and of sweeps "sweep": changed rows, the largest relative change first;
         "curves": changed curves with the largest differences of mean and band, and where;
-        "only_first" and "only_second": "statistics" and "curves" that the other has not.
+        "only_first" and "only_second": the rows of each of these that the other has not.
 
     Raises:
-        BenchError: a folder that is neither, is unfinished, or is a release whose files were changed.
+        BenchError: a folder that is neither, is unfinished, or is a release whose files were changed; a sweep and none.
     """
     read = [_read(folder) for folder in (first, second)]
-    one, other = (each["verdict"] for each in read)
+    if read[0]["tables"].keys() != read[1]["tables"].keys():
+        raise BenchError("one is a sweep, the other is not", where=f"{first}, {second}", do="compare two of a kind")
+    one, other = (each["concluded"] for each in read)
     result = {
         "first": read[0]["is"],
         "second": read[1]["is"],
@@ -44,12 +48,12 @@ def compare(first: Path, second: Path) -> dict:
         "only_first": {},
         "only_second": {},
     }
-    for name, key, changes in (("statistics", STATISTIC, _statistics), ("curves", CURVE, _curves)):
-        tables = [each[name] for each in read]
+    for name in read[0]["tables"]:
+        tables, key = [each["tables"][name] for each in read], KEYS[name]
         keys = [list(dict.fromkeys(table[key].itertuples(index=False, name=None))) for table in tables]
         result["only_first"][name] = [" ".join(each) for each in keys[0] if each not in set(keys[1])]
         result["only_second"][name] = [" ".join(each) for each in keys[1] if each not in set(keys[0])]
-        result[name] = changes(*tables)
+        result[name] = _curves(*tables) if name == "curves" else _rows(*tables, key)
     return result
 
 
@@ -57,9 +61,9 @@ def first_difference(found: dict) -> str:
     """The first thing that changed, in words; empty where nothing did."""
     for claim in found["claims"]:
         return f"claim {claim['id']} {_claim_words(claim)}"
-    for name in ("statistics", "curves"):
+    for name in found["only_first"]:
         for row in found[name]:
-            return f"{name} of {_title(row)}"
+            return f"{name} of {_title(row, name)}"
         for side in ("only_first", "only_second"):
             for title in found[side][name]:
                 return f"{name} of {title}"
@@ -72,16 +76,19 @@ def words(found: dict, limit: int) -> str:
     lines += [f"note    {note}" for note in found["notes"]]
     lines += ["", f"Claims that changed: {len(found['claims'])}"]
     lines += [f"  {claim['id']:<16} {_claim_words(claim)}" for claim in found["claims"]]
-    rows = found["statistics"]
-    lines += ["", f"Statistics that changed: {len(rows)}{_shown(rows, limit, ', the largest relative change first')}"]
-    for row in rows[:limit]:
-        lines.append(f"  {row['relative']:>7.1%}  {_title(row)}: {_interval(row['first'])} -> {_interval(row['second'])}")
+    for name, what in (("sweep", "Rows of the sweep"), ("statistics", "Statistics")):
+        rows = found.get(name, [])
+        if name in found:
+            lines += ["", f"{what} that changed: {len(rows)}{_shown(rows, limit, ', the largest relative change first')}"]
+        for row in rows[:limit]:
+            moved = f"{_interval(row['first'])} -> {_interval(row['second'])}"
+            lines.append(f"  {row['relative']:>7.1%}  {_title(row, name)}: {moved}")
     rows = found["curves"]
     lines += ["", f"Curves that changed: {len(rows)}{_shown(rows, limit, ', the largest relative change first')}"]
     for row in rows[:limit]:
         largest = f"mean by at most {row['mean']:.4g} (update {row['at']}), band by at most {row['band']:.4g}"
         alone = f"; {row['updates_of_one']} updates are in one of them only" if row["updates_of_one"] else ""
-        lines.append(f"  {_title(row)}: {largest}, at {row['updates']} updates{alone}")
+        lines.append(f"  {_title(row, 'curves')}: {largest}, at {row['updates']} updates{alone}")
     for side in ("first", "second"):
         for name, titles in found[f"only_{side}"].items():
             if titles:
@@ -98,6 +105,8 @@ def read_verdict(folder: Path) -> dict:
     """
     if manifest.is_release(folder):
         manifest.read(folder)
+    if contents.sweep_of(folder):
+        raise BenchError("is a sweep, which judges no claim", where=folder, do="see its sweep.csv and sweep.png")
     path = folder / "verdict.json"
     if not path.is_file():
         do = "name a folder such as results/quick or pinned/NAME, and finish it: make reproduce"
@@ -109,17 +118,23 @@ def read_verdict(folder: Path) -> dict:
 
 
 def _read(folder: Path) -> dict:
-    """Verdict, statistics, curves and what they are of."""
-    judged = read_verdict(folder)
+    """The verdict, or of a sweep its stamp and no claim; the tables; and what they are of."""
+    tables = {"statistics": summary.COLUMNS, "curves": summary.CURVE_COLUMNS}
+    if contents.sweep_of(folder):
+        if manifest.is_release(folder):
+            manifest.read(folder)
+        tables["sweep"] = sweep.COLUMNS
+        concluded = {"stamp": files.read_json(folder / contents.conclusion(folder))["stamp"], "claims": []}
+    else:
+        concluded = read_verdict(folder)
     return {
-        "verdict": judged,
-        "statistics": _table(folder / "statistics.csv", summary.COLUMNS),
-        "curves": _table(folder / "curves.csv", summary.CURVE_COLUMNS),
+        "concluded": concluded,
+        "tables": {name: _table(folder / f"{name}.csv", columns) for name, columns in tables.items()},
         "is": {
             "folder": str(folder),
             "release": files.read_json(folder / manifest.NAME)["name"] if manifest.is_release(folder) else None,
         }
-        | {key: judged["stamp"].get(key) for key in ("pjap_bench", "scale", "regime", "code", "image", "seeds", "datasets")},
+        | {key: concluded["stamp"].get(key) for key in ("pjap_bench", "scale", "regime", "code", "image", "seeds", "datasets")},
     }
 
 
@@ -138,7 +153,7 @@ def _notes(first: dict, second: dict) -> Iterator[str]:
         yield f"the scales differ ({first['scale']}, {second['scale']}): changes are of the scale too"
     elif first["regime"] != second["regime"]:
         yield "the regimes differ, though the scale is the same: settings were changed"
-    for key, name in (("pjap_bench", "versions"), ("code", "codes of the verdict"), ("image", "images")):
+    for key, name in (("pjap_bench", "versions"), ("code", "codes"), ("image", "images")):
         if first[key] != second[key]:
             yield f"the {name} differ ({first[key]}, {second[key]})"
     one, other = first["datasets"] or {}, second["datasets"] or {}
@@ -170,13 +185,14 @@ def _moved(one: dict, other: dict) -> list[str]:
     return [name for name in names if not _equal(*(_numbers(each["estimates"][name]) for each in (one, other))).all()]
 
 
-def _statistics(first: pd.DataFrame, second: pd.DataFrame) -> list[dict]:
+def _rows(first: pd.DataFrame, second: pd.DataFrame, key: list[str]) -> list[dict]:
+    """The changed rows of two tables whose rows `key` names."""
     rows = []
-    for row in first.merge(second, on=STATISTIC, suffixes=("_first", "_second")).to_dict("records"):
+    for row in first.merge(second, on=key, suffixes=("_first", "_second")).to_dict("records"):
         sides = [{name: _plain(row[f"{name}_{side}"]) for name in [*NUMBERS, "n"]} for side in ("first", "second")]
         one, other = map(_numbers, sides)
         if not _equal(one, other).all():
-            changed = {name: row[name] for name in STATISTIC} | {"first": sides[0], "second": sides[1]}
+            changed = {name: row[name] for name in key} | {"first": sides[0], "second": sides[1]}
             rows.append(changed | {"relative": _relative(one, other)})
     return sorted(rows, key=lambda row: -row["relative"])
 
@@ -231,8 +247,8 @@ def _shown(rows: list, limit: int, order: str = "") -> str:
     return f" ({limit} of them{order}; all: --output FILE)" if len(rows) > limit else ""
 
 
-def _title(row: dict) -> str:
-    return " ".join(str(row[name]) for name in (STATISTIC if "estimator" in row else CURVE))
+def _title(row: dict, table: str) -> str:
+    return " ".join(str(row[name]) for name in KEYS[table])
 
 
 def _interval(numbers: dict) -> str:

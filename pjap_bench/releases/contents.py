@@ -1,4 +1,7 @@
-"""Which files of a results folder a release takes: all that judging and redrawing need, and what they gave."""
+"""Which files of a results folder a release takes: all that judging and redrawing need, and what they gave.
+
+Results are those of a scale, or of a sweep at a scale, whose configuration names it.
+"""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -6,6 +9,7 @@ from pathlib import Path
 from pjap_bench import figures, files
 from pjap_bench.datasets import cards, description
 from pjap_bench.errors import BenchError
+from pjap_bench.statistics import sweep
 from pjap_bench.statistics.results import stack_files
 
 CONFIGURATION = "configuration.json"
@@ -19,8 +23,10 @@ POLICIES_AT_MOST = 50 * 2**20  # bytes, all runs together
 #: figures that are drawn from the statistics
 OF_STATISTICS = ("figure6", "comparisons")
 
+OF_SWEEP = (*sweep.FILES, "sweep.png", "sweep.pdf")
+
 #: what is made anew from the rest of a release
-REDRAWN = (*STATISTICS, "verdict.json", "report.html")
+REDRAWN = (*STATISTICS, "verdict.json", "report.html", *OF_SWEEP)
 REDRAWN_FOLDER = "figures/"
 
 
@@ -33,13 +39,17 @@ def of_results(results: Path) -> list[str]:
     if not results.is_dir():
         raise BenchError("there is no such folder of results", where=results, do="make them: make reproduce SCALE=...")
     settings = settings_of(results)
-    names = [CONFIGURATION, *REDRAWN, "notebook.html", *(f"games/{name}" for name in GAMES)]
+    names = [CONFIGURATION, *STATISTICS]
     datasets = dataset_names(results, settings)
     names += [f"datasets/{name}{kind}" for name in datasets for kind in (".json", ".description.json", ".croissant.json")]
     names += [f"{stack}/{name}" for stack in stacks(results, settings) for name in RUN]
-    drawn = [*figures.FIGURES, *(f"dataset_{name}" for name in datasets)]
-    names += [f"figures/{name}.{kind}" for name in drawn for kind in ("png", "pdf")]
-    names += [f"figures/claims/{claim}.png" for claim in figures.CLAIMS]
+    if sweep_of(results):
+        names += OF_SWEEP
+    else:
+        names += ["verdict.json", "report.html", "notebook.html", *(f"games/{name}" for name in GAMES)]
+        drawn = [*figures.FIGURES, *(f"dataset_{name}" for name in datasets)]
+        names += [f"figures/{name}.{kind}" for name in drawn for kind in ("png", "pdf")]
+        names += [f"figures/claims/{claim}.png" for claim in figures.CLAIMS]
     for name in names:
         if not (results / name).is_file():
             raise _unfinished(results, name)
@@ -55,6 +65,30 @@ def policies(results: Path) -> tuple[list[str], list[str]]:
     if size > POLICIES_AT_MOST:
         return [], [f"the final policies (runs/**/{POLICIES}, {size} bytes)"]
     return names, []
+
+
+def sweep_of(results: Path) -> dict | None:
+    """The sweep that results are of (see `config.swept`); None: they are those of a scale."""
+    path = results / CONFIGURATION
+    found = files.read_json(path) if path.is_file() else {}
+    return found.get("sweep") if isinstance(found, dict) else None
+
+
+def conclusion(results: Path) -> str:
+    """The file that all others lead to; its stamp is the results'."""
+    return "sweep.provenance.json" if sweep_of(results) else "verdict.json"
+
+
+def command(results: Path) -> str:
+    """The command that makes these results, or finishes them."""
+    return command_of(files.read_json(results / CONFIGURATION)) if sweep_of(results) else f"make reproduce SCALE={results.name}"
+
+
+def command_of(configuration: dict) -> str:
+    """The command that makes results of this configuration."""
+    if "sweep" in configuration:
+        return f"make sweep SWEEP={configuration['sweep']['name']} SCALE={configuration['scale']}"
+    return f"make reproduce SCALE={configuration['scale']}"
 
 
 def settings_of(results: Path) -> dict:
@@ -93,5 +127,5 @@ def stacks(results: Path, settings: dict) -> Iterator[str]:
 
 
 def _unfinished(results: Path, name: str) -> BenchError:
-    do = f"finish them: make reproduce SCALE={results.name}"
+    do = f"finish them: {command(results)}"
     return BenchError(f"these results are not finished: '{name}' is not there", where=results, do=do)

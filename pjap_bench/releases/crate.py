@@ -3,6 +3,8 @@
 from pathlib import PurePosixPath
 from urllib.parse import quote
 
+from pjap_bench.releases import contents
+
 NAME = "ro-crate-metadata.json"
 MEDIA_TYPES = {
     ".csv": "text/csv",
@@ -25,6 +27,7 @@ DESCRIBED = {
     "curves.csv": "Mean curves over seeds with their bands",
     "profiles.csv": "Performance profiles with their bands",
     "marl_eval.json": "All evaluations in the format of marl-eval",
+    "sweep.csv": "The table of the sweep: arms, their differences and every seed, by variant",
     "report.html": "The report: verdicts, figures, data, settings, provenance",
     "notebook.html": "The notebook on the games, as rendered",
 }
@@ -56,7 +59,7 @@ def describe(manifest: dict) -> dict:
     made = {
         "@id": "#made",
         "@type": "CreateAction",
-        "name": f"make reproduce SCALE={manifest['scale']}",
+        "name": contents.command_of(manifest["configuration"]),
         "instrument": [{"@id": "#pjap_bench"}, *({"@id": image["@id"]} for image in images)],
         "result": {"@id": "./"},
     }

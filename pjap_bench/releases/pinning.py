@@ -42,7 +42,8 @@ def pin(results: Path, name: str, pinned: Path, claims: Path) -> Path:
             for each in [*names, *policies]:
                 (staged / each).parent.mkdir(parents=True, exist_ok=True)
                 shutil.copyfile(results / each, staged / each)
-            shutil.copyfile(claims, staged / "claims.yaml")
+            if not contents.sweep_of(results):
+                shutil.copyfile(claims, staged / "claims.yaml")
             about = _describe(staged, name, results, parts, left_out)
             files.write_json(staged / crate.NAME, crate.describe(about))
             about["files"][crate.NAME] = manifest.entry(staged / crate.NAME)
@@ -57,7 +58,7 @@ def pin(results: Path, name: str, pinned: Path, claims: Path) -> Path:
 def _describe(staged: Path, name: str, results: Path, parts: list[checks.Stamped], left_out: list[str]) -> dict:
     """What release.json says, with the files that are there by now."""
     citation = files.read_yaml(CITATION)
-    judged = next(part.stamp for part in parts if part.name == "verdict.json")
+    judged = next(part.stamp for part in parts if part.name == contents.conclusion(results))
     environments = {}  # each once, in order
     for part in parts:
         environment = {key: part.stamp[key] for key in ENVIRONMENT if key in part.stamp}

@@ -1,4 +1,4 @@
-"""Figures, statistics, verdict and report anew from a release, without training, and whether they came out as pinned."""
+"""Everything but the runs anew from a release, without training, and whether it came out as pinned."""
 
 import json
 import shutil
@@ -58,6 +58,10 @@ def commands(release: Path, about: dict, output: Path) -> tuple[list[list[str]],
         return [name, "--label", own_label, "--results", str(output), *more]
 
     told = ("--settings", json.dumps(settings))
+    swept = contents.sweep_of(release)
+    if swept:
+        with_sweep = ("--settings", json.dumps(settings | {"sweep": swept}))
+        return [command("summarise", *told)], [command("tabulate-sweep", *with_sweep), command("draw-sweep", *told)]
     apart = [command("summarise", *told)]
     apart += [
         command("draw", "--figure", name, "--settings", "{}") for name in figures.FIGURES if name not in contents.OF_STATISTICS
@@ -77,7 +81,7 @@ def findings(release: Path, about: dict, output: Path) -> dict[str, list[str]]:
         line that names code and image; a report that differs only in its timings); "different" (a report of changed code too).
 
     Raises:
-        BenchError: numbers of the statistics or the verdict differ.
+        BenchError: numbers of the statistics, the verdict or the sweep's table differ.
     """
     difference = comparison.first_difference(comparison.compare(release, output))
     if difference:

@@ -15,6 +15,7 @@ from pjap_bench.errors import BenchError
 from pjap_bench.files import write_json, written_beside
 from pjap_bench.statistics import bootstrap
 
+FILES = ("sweep.csv", "sweep.provenance.json")
 COLUMNS = ["variant", "label", "settings", "arm", "quantity", "value", "low", "high", "method", "n", "seeds"]
 QUANTITIES = ("final_return", "last_five_return", "distance_sampled", "distance_uniform", "effective_sample_size")
 
@@ -43,7 +44,8 @@ def tabulate(results: Path, settings: dict, stamp: dict) -> None:
 def _rows(scores: pd.DataFrame, settings: dict, path: Path) -> Iterator[tuple]:
     sweep = settings["sweep"]
     control, *others = sweep["arms"]
-    for name, variant in sweep["variants"].items():
+    for name in sweep["order"]:
+        variant = sweep["variants"][name]
         start = (name, variant["label"], json.dumps(variant.get("settings", {}), sort_keys=True))
         for quantity in QUANTITIES:
             values = {}

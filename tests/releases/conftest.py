@@ -1,4 +1,5 @@
-"""Finished results of the scale smoke, small and quick: games of a few runs, made-up training with true stamps and settings."""
+"""Finished results of the scale smoke and of a sweep at it, small and quick: games of a few runs, made-up training with true
+stamps and settings."""
 
 import json
 import shutil
@@ -38,22 +39,11 @@ def made(tmp_path_factory) -> Path:
     """Finished results. Tests that change something take `results`, a copy."""
     results = tmp_path_factory.mktemp("releases") / "smoke"
     configuration = config.recorded(config.load("smoke", SMALL))
-    settings, regime = config.evaluated(configuration), configuration["regime"]
-    label, hashes = {"scale": "smoke"}, reported.DATASETS
+    label = {"scale": "smoke"}
     fabricate.fabricate(results)
-    shutil.rmtree(results / "runs")
-    for dataset, experiment in settings["experiments"].items():
-        for arm in experiment["arms"]:
-            trained = {arm: config.training_settings(configuration, dataset, arm)}
-            for seed in experiment["seeds"]:
-                folder = fabricate.write_job(results, dataset, arm, [seed], experiment["updates"])
-                origin = stamp("pjap_bench.training", label, [seed], {dataset: hashes[dataset]})
-                environment = {key: origin[key] for key in ("image", "python", "processor", "packages")} | {"device": "cpu"}
-                environments = [{"from": 0, "environment": environment}]
-                fabricate.seal(folder, arms=trained, stamp=origin, environments=environments)
-                (folder / "policies.safetensors").write_bytes(b"policies")
+    write_runs(results, configuration)
     reported.describe(results)
-    for name in hashes:
+    for name in reported.DATASETS:
         for kind, stage in ((".json", "collection"), (".description.json", "description")):
             path = results / "datasets" / f"{name}{kind}"
             files.write_json(path, files.read_json(path) | {"stamp": stamp(f"pjap_bench.datasets.{stage}", label)})
@@ -66,14 +56,47 @@ def made(tmp_path_factory) -> Path:
     files.write_text(results / "notebook.html", f"<p>code {source_digest('pjap_bench.notebook.export')}</p>")
     files.write_text(results / "benchmarks" / "train.tsv", "s\tmax_rss\tcpu_time\n1.5\t100\t1.2\n")
     files.write_text(results / "logs" / "train.log", "a log")
-    # What follows is made by the commands that redraw a release, which are the workflow's.
-    files.write_json(results / "statistics.provenance.json", {"settings": settings})
     shutil.copyfile(CLAIMS, results / "claims.yaml")
-    apart, then = redrawing.commands(results, {"scale": "smoke", "regime": regime}, results)
-    for words in [*apart, *then]:
-        assert command_line.main(words) == 0
+    conclude(results, configuration)
     (results / "claims.yaml").unlink()
     return results
+
+
+@pytest.fixture(scope="session")
+def swept(made) -> Path:
+    """A finished sweep on the data of these results. Tests that change something copy it."""
+    results = made / "sweeps" / "what_decides"
+    one = {"experiments": {"good": {"seeds": 2, "updates": 500}}}
+    configuration = config.recorded(config.swept(config.load("smoke", config.merge(SMALL, one)), "what_decides"))
+    shutil.copytree(made / "datasets", results / "datasets")
+    write_runs(results, configuration)
+    files.write_json(results / "configuration.json", configuration)
+    conclude(results, configuration)
+    return results
+
+
+def write_runs(results: Path, configuration: dict) -> None:
+    """A made-up stack for every arm and seed of a configuration, stamped as the trainer would."""
+    for dataset, experiment in config.evaluated(configuration)["experiments"].items():
+        shutil.rmtree(results / "runs" / dataset, ignore_errors=True)
+        for arm in experiment["arms"]:
+            trained = {arm: config.training_settings(configuration, dataset, arm)}
+            for seed in experiment["seeds"]:
+                folder = fabricate.write_job(results, dataset, arm, [seed], experiment["updates"])
+                origin = stamp("pjap_bench.training", {"scale": "smoke"}, [seed], {dataset: reported.DATASETS[dataset]})
+                environment = {key: origin[key] for key in ("image", "python", "processor", "packages")} | {"device": "cpu"}
+                environments = [{"from": 0, "environment": environment}]
+                fabricate.seal(folder, arms=trained, stamp=origin, environments=environments)
+                (folder / "policies.safetensors").write_bytes(b"policies")
+
+
+def conclude(results: Path, configuration: dict) -> None:
+    """What follows from runs and games, made by the commands that redraw a release, which are the workflow's."""
+    files.write_json(results / "statistics.provenance.json", {"settings": config.evaluated(configuration)})
+    about = {"scale": "smoke", "regime": configuration["regime"]}
+    apart, then = redrawing.commands(results, about, results)
+    for words in [*apart, *then]:
+        assert command_line.main(words) == 0
 
 
 @pytest.fixture

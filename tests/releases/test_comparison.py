@@ -108,7 +108,7 @@ def test_other_scales_data_and_code_are_said(pinned, results):
     stamp = verdict["stamp"] | {"scale": "quick", "code": "0123456789ab", "datasets": {"good": "f" * 64}}
     change(results / "verdict.json", stamp=stamp)
     notes = " ".join(comparison.compare(pinned, results)["notes"])
-    for words in ("the scales differ (smoke, quick)", "the codes of the verdict differ", "the data differ: good"):
+    for words in ("the scales differ (smoke, quick)", "the codes differ", "the data differ: good"):
         assert words in notes
 
 

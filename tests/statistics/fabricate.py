@@ -103,35 +103,37 @@ def fabricate(results: Path) -> Path:
 
 
 def write_job(results: Path, dataset: str, arm: str, seeds: list[int], updates: int) -> Path:
-    """A stack of one arm: evaluations at five updates and at the end, metrics at twenty."""
+    """A stack of one arm, also of a sweep's (ARM__VARIANT): evaluations at five updates and at the end, metrics at twenty."""
     folder = results / "runs" / dataset / arm / f"seeds-{seeds[0]}-{seeds[-1]}"
+    kind = arm.partition("__")[0]
     folder.mkdir(parents=True, exist_ok=True)
     evaluations, metrics = [], []
     for seed in seeds:
         noise = np.random.default_rng([seed, len(arm), len(dataset)])
         for update in np.linspace(0, updates, 6).astype(int):
             for episode in range(2):
-                level = -200.0 + (final_return(arm, seed) + 200.0) * (update / updates) ** 0.5
+                level = -200.0 + (final_return(kind, seed) + 200.0) * (update / updates) ** 0.5
                 sign = 1.0 if episode else -1.0
                 evaluations.append((dataset, arm, seed, update, "training", episode, level + sign * 50.0))
         for episode in range(4):
-            value = final_return(arm, seed) + (-1.0) ** episode * 30.0
+            value = final_return(kind, seed) + (-1.0) ** episode * 30.0
             evaluations.append((dataset, arm, seed, updates, "final", episode, value))
         for update in np.linspace(0, updates, 21).astype(int)[1:]:
             decay = 0.3 * np.exp(-8.0 * update / updates)
             jitter = 0.001 * noise.standard_normal()
             metrics += [
                 (dataset, arm, seed, update, "policy_loss", -update),
-                (dataset, arm, seed, update, "distance_sampled", SAMPLED[arm] + decay + jitter),
-                (dataset, arm, seed, update, "distance_uniform", UNIFORM[arm] + decay + jitter),
-                (dataset, arm, seed, update, "distance_selected", SELECTED[arm] + decay + jitter),
+                (dataset, arm, seed, update, "distance_sampled", SAMPLED[kind] + decay + jitter),
+                (dataset, arm, seed, update, "distance_uniform", UNIFORM[kind] + decay + jitter),
+                (dataset, arm, seed, update, "distance_selected", SELECTED[kind] + decay + jitter),
                 (dataset, arm, seed, update, "share:good_0", 1.0),
+                (dataset, arm, seed, update, "effective_sample_size", 0.9 if kind == "maddpg_cql_pjap" else 1.0),
             ]
     columns = ["dataset", "arm", "seed", "update", "kind", "episode", "return"]
     pd.DataFrame(evaluations, columns=columns).to_csv(folder / "evaluations.csv", index=False)
     columns = ["dataset", "arm", "seed", "update", "metric", "value"]
     pd.DataFrame(metrics, columns=columns).to_csv(folder / "metrics.csv", index=False)
-    chosen = SETTINGS["arms"][arm]
+    chosen = SETTINGS["arms"][kind]
     run = {
         "stamp": STAMP,
         "dataset": dataset,
@@ -142,7 +144,7 @@ def write_job(results: Path, dataset: str, arm: str, seeds: list[int], updates: 
     }
     write_json(folder / "run.json", run)
     timing = {"seconds": 12.5, "updates_per_second": 80.0, "runs": len(seeds), "peak_memory_bytes": 2**29}
-    timing |= {"processor_joules": 43210.0 if arm == "maddpg_cql" else None}
+    timing |= {"processor_joules": 43210.0 if kind == "maddpg_cql" else None}
     write_json(folder / "timing.json", timing)
     seal(folder)
     return folder

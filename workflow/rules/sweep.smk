@@ -28,6 +28,13 @@ rule draw_sweep:
     input:
         multiext(f"{RESULTS}/", "sweep.csv", "sweep.provenance.json"),
         SUMMARIES,
+        # of what the sweep was trained on, for `make pin`
+        expand(
+            "{results}/datasets/{dataset}.{kind}.json",
+            results=RESULTS,
+            dataset=DESCRIBED,
+            kind=["description", "croissant"],
+        ),
     output:
         multiext(f"{RESULTS}/sweep", ".png", ".pdf"),
     log:
