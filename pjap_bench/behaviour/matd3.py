@@ -10,7 +10,7 @@ import copy
 import itertools
 import json
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import NamedTuple
 
@@ -30,6 +30,8 @@ from pjap_bench.errors import BenchError
 #: a stuck seed is replaced by itself plus this
 SEED_STEP = 100
 SEED_ATTEMPTS = 12
+#: of the snapshots that played while learning went on, around so many of the nearest to the level the others play too
+REFINED = 2
 
 
 class StuckSeed(Exception):
@@ -42,9 +44,9 @@ class Snapshot(NamedTuple):
     updates: int
     weights: list[np.ndarray]  # per layer [agents, in, out]
     biases: list[np.ndarray]  # per layer [agents, out]
-    mean_return: float
-    sd_return: float
-    upright: float  # share of steps
+    mean_return: float | None = None  # None: it has not played
+    sd_return: float | None = None
+    upright: float | None = None  # share of steps
 
 
 def retrain(dataset: str, name: str, settings: dict, output: Path) -> None:
@@ -89,26 +91,44 @@ def retrain(dataset: str, name: str, settings: dict, output: Path) -> None:
 
 
 def train(environment_class: type[MujocoTask], level: float, settings: dict, seed: int, log: Callable[[str], None]) -> Snapshot:
-    """Trains one system until its noisy return reaches `level`, and gives the snapshot nearest to it.
+    """Trains one system until its noisy return reaches `level`, and gives a snapshot near to it.
+
+    While it learns, every `screening_every`-th snapshot plays a few episodes; then those around the two nearest to the
+    level do. The `candidates` nearest by then play `evaluation_episodes`, the nearest first: the first that is healthy and
+    within the tolerance is the one.
 
     Raises:
         StuckSeed: this seed got stuck (another gait than running upright, or never near the level): take the next one.
     """
     snapshots = _learn(environment_class, level, settings, seed, log)
+    allowed = settings["tolerance"] * max(abs(level), 1000.0)
+    # A steady policy's mean over the few episodes lies no further than this from its mean over many, but for chance.
+    doubt = 3 * settings["steady_sd"] / settings["screening_episodes"] ** 0.5
 
-    def distance(snapshot: Snapshot) -> float:
-        return abs(snapshot.mean_return - level)
+    def off(place: int) -> float:
+        return abs(snapshots[place].mean_return - level)
 
-    upright = [snapshot for snapshot in snapshots if snapshot.upright >= settings["upright_share"]]
-    nearest = sorted(upright, key=distance)[: settings["candidates"]]
-    played = [_play(environment_class, snapshot, settings, settings["evaluation_episodes"], seed) for snapshot in nearest]
-    for snapshot in played:
-        log(f"  {_describe(snapshot)}")
-    healthy = [each for each in played if each.upright >= settings["upright_share"] and each.sd_return <= settings["steady_sd"]]
-    best = min(healthy, key=distance, default=None)
-    if best is None or distance(best) > settings["tolerance"] * max(abs(level), 1000.0):
-        raise StuckSeed(f"seed {seed} is stuck: no upright, steady policy near a return of {level:.0f}")
-    return best
+    def nearest_first(chosen: Iterable[int]) -> list[int]:
+        return sorted((place for place in chosen if snapshots[place].upright >= settings["upright_share"]), key=off)
+
+    screened = [place for place, snapshot in enumerate(snapshots) if snapshot.mean_return is not None]
+    reach = settings["screening_every"] - 1
+    around = {
+        place
+        for middle in nearest_first(screened)[:REFINED]
+        for place in range(max(middle - reach, 0), min(middle + reach + 1, len(snapshots)))
+    }
+    for place in sorted(around.difference(screened)):
+        snapshots[place] = _play(environment_class, snapshots[place], settings, settings["screening_episodes"], seed)
+        log(f"  between: {_describe(snapshots[place])}")
+    for place in nearest_first(around.union(screened))[: settings["candidates"]]:
+        if off(place) > allowed + doubt:
+            break
+        snapshots[place] = played = _play(environment_class, snapshots[place], settings, settings["evaluation_episodes"], seed)
+        log(f"  candidate: {_describe(played)}")
+        if off(place) <= allowed and played.upright >= settings["upright_share"] and played.sd_return <= settings["steady_sd"]:
+            return played
+    raise StuckSeed(f"seed {seed} is stuck: no upright, steady policy near a return of {level:.0f}")
 
 
 def _learn(
@@ -165,10 +185,13 @@ def _learn(
             over = terminal | (age == horizon)
             step += 1
             # Often on the way up, where a return of 1000 is passed in no time; rarely later; never of untrained actors.
-            if updates and step % (settings["snapshot_early"] if step < settings["early_steps"] else horizon) == 0:
-                snapshot = Snapshot(updates, *actor.arrays(), 0.0, 0.0, 0.0)
-                snapshots.append(_play(environment_class, snapshot, settings, settings["screening_episodes"], seed))
-                log(f"seed {seed}: {_describe(snapshots[-1])}")
+            early = step < settings["early_steps"]
+            if updates and step % (settings["snapshot_early"] if early else horizon) == 0:
+                snapshots.append(Snapshot(updates, *actor.arrays()))
+                # Playing costs more than learning so long: the others wait until it is known which are near.
+                if not early or len(snapshots) % settings["screening_every"] == 0:
+                    snapshots[-1] = _play(environment_class, snapshots[-1], settings, settings["screening_episodes"], seed)
+                    log(f"seed {seed}: {_describe(snapshots[-1])}")
             if step < settings["random_steps"]:
                 continue
             for _ in range(settings["updates_per_step"]):
@@ -189,7 +212,8 @@ def _learn(
                     actor_optimiser.descend(loss)
                     with torch.no_grad():
                         torch._foreach_lerp_(targets, followed, settings["tau"])
-        reached = any(snapshot.mean_return >= level + settings["overshoot"] for snapshot in snapshots)
+        played = [snapshot for snapshot in snapshots if snapshot.mean_return is not None]
+        reached = any(snapshot.mean_return >= level + settings["overshoot"] for snapshot in played)
     return snapshots
 
 

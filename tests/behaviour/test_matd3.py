@@ -23,6 +23,7 @@ TINY = PAPER | {
     "critic_width": 8,
     "batch": 8,
     "capacity": 300,
+    "screening_every": 1,
     "screening_episodes": 1,
     "evaluation_episodes": 2,
     "candidates": 2,
@@ -174,6 +175,52 @@ def test_untrained_actors_are_no_candidates(monkeypatch):
     assert min(snapshot.updates for snapshot in snapshots) > 0
     chosen = matd3.train(TwoAgentHalfCheetah, snapshots[0].mean_return, TINY, 0, quiet)
     assert chosen.updates > 0
+
+
+def test_on_the_way_up_only_some_snapshots_play(monkeypatch):
+    monkeypatch.setattr(TwoAgentHalfCheetah, "horizon", 20)
+    settings = TINY | {"screening_every": 3, "early_steps": 200}
+    snapshots = matd3._learn(TwoAgentHalfCheetah, 1e9, settings, 0, quiet)
+    early = 7  # at steps 60 to 180; from 200 on every one plays
+    assert [snapshot.mean_return is not None for snapshot in snapshots[: early + 2]] == [0, 0, 1, 0, 0, 1, 0, 1, 1]
+
+
+@pytest.fixture
+def climb(monkeypatch):
+    """Made-up snapshots that gain 100 from one to the next, of which every eighth has played; lists who plays how often."""
+    plays, unsteady = [], set()
+
+    def play(environment_class, snapshot, settings, episodes, seed):
+        plays.append((snapshot.updates, episodes))
+        sd = 999.0 if snapshot.updates in unsteady else 9.0
+        return snapshot._replace(mean_return=100.0 * snapshot.updates, sd_return=sd, upright=1.0)
+
+    def learn(environment_class, level, settings, seed, log):
+        made = [matd3.Snapshot(updates, [], []) for updates in range(1, 33)]
+        made[7::8] = [play(None, each, None, 8, 0) for each in made[7::8]]
+        plays.clear()
+        return made
+
+    monkeypatch.setattr(matd3, "_play", play)
+    monkeypatch.setattr(matd3, "_learn", learn)
+    return plays, unsteady
+
+
+def test_the_snapshots_near_the_level_play_and_the_nearest_fit_one_is_it(climb):
+    plays, unsteady = climb
+    chosen = matd3.train(TwoAgentHalfCheetah, 1010, PAPER, 0, quiet)
+    assert chosen.updates == 10
+    assert plays == [*((each, 8) for each in range(1, 24) if each not in (8, 16)), (10, 64)]
+    unsteady.update((10, 11))
+    assert matd3.train(TwoAgentHalfCheetah, 1010, PAPER, 0, quiet).updates == 9
+    assert plays[-3:] == [(10, 64), (11, 64), (9, 64)]
+
+
+def test_what_cannot_be_near_enough_does_not_play_in_full(climb):
+    plays, _ = climb
+    with pytest.raises(matd3.StuckSeed):
+        matd3.train(TwoAgentHalfCheetah, 9000, PAPER, 0, quiet)
+    assert plays and {episodes for _, episodes in plays} == {8}
 
 
 def test_a_seed_far_from_the_level_is_stuck(monkeypatch):
