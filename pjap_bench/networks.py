@@ -109,12 +109,13 @@ def policy_unroll(parameters: dict[str, Tensor], observations: Tensor, keep: Ten
     rows = sequences * agents
     inputs = with_agent_id(observations).reshape(runs, steps * rows, -1)
     # Everything that does not depend on the hidden state is one product over all steps.
-    gates = _gru_inputs(parameters, inputs).view(runs, steps, rows, -1)
+    # Taken apart at once: the gradient of single steps would be a tensor of all steps for each of them.
+    gates = _gru_inputs(parameters, inputs).view(runs, steps, rows, -1).unbind(dim=1)
     keep = keep.repeat_interleave(agents, dim=2)[..., None]  # [R, T, B * N, 1]
-    hidden = gates.new_zeros(runs, rows, parameters["gru_wh"].shape[1])
+    hidden = observations.new_zeros(runs, rows, parameters["gru_wh"].shape[1])
     hiddens = []
     for step in range(steps):
-        hidden = _gru_step(parameters, gates[:, step], hidden if step == 0 else hidden * keep[:, step])
+        hidden = _gru_step(parameters, gates[step], hidden if step == 0 else hidden * keep[:, step])
         hiddens.append(hidden)
     stacked = torch.stack(hiddens, dim=1).view(runs, steps * rows, -1)
     return _policy_head(parameters, stacked).view(runs, steps, sequences, agents, -1)
@@ -143,8 +144,9 @@ def critic_values(parameters: dict[str, Tensor], states: Tensor, actions: Tensor
     from_state = torch.baddbmm(stack["first_b"], per_twin(states), stack["state_w"])  # [R * twins, M, width]
     from_action = torch.bmm(per_twin(actions.flatten(1, 2)), stack["action_w"])  # [R * twins, M * K, width]
     first = from_action.view(runs * twins, points, choices, width) + from_state[:, :, None]
-    hidden = first.relu().view(runs * twins, points * choices, width)
-    hidden = torch.baddbmm(stack["second_b"], hidden, stack["second_w"]).relu()
+    # In place: the largest tensors are what an update waits for. (Of a view it would be copied.)
+    hidden = first.relu_().view(runs * twins, points * choices, width)
+    hidden = torch.bmm(hidden, stack["second_w"]).add_(stack["second_b"]).relu_()
     return torch.baddbmm(stack["out_b"], hidden, stack["out_w"]).view(runs, twins, points, choices)
 
 

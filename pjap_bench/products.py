@@ -1,4 +1,5 @@
-"""How torch multiplies matrices on a CPU: MKL for the small products of the policy, oneDNN for the critics' large ones."""
+"""How torch multiplies matrices on a CPU: MKL for the small products of the policy, oneDNN for the critics' large ones, which
+are made in parts."""
 
 import contextlib
 import ctypes
@@ -9,6 +10,7 @@ import torch
 _ONEDNN = "bf16"  # what lets torch hand single-precision products to oneDNN: about twice MKL's speed on AMD processors
 _MKL = "ieee"
 _large = _MKL
+_PART = 2**21  # numbers of a layer; half or twice as many cost about the same
 _M_TRIM_THRESHOLD, _M_MMAP_MAX = -1, -4  # malloc.h
 
 
@@ -31,6 +33,15 @@ def set_up(threads: int, precision: str = "float32") -> None:
     torch.backends.mkldnn.matmul.fp32_precision = _MKL
     # Processors with AMX round to bfloat16 under the same setting: an error of 0.1 instead of 0.00003.
     _large = _ONEDNN if error < 1e-3 else _MKL
+
+
+def parts(count: int, numbers: int, device: torch.device) -> list[slice]:
+    """Cuts `count` things that make so many `numbers` in a layer each into parts that fit a processor's cache; on a GPU into one.
+
+    A layer of all things at once would go through the memory for every operation.
+    """
+    size = max(1, _PART // numbers) if device.type == "cpu" else count
+    return [slice(start, min(start + size, count)) for start in range(0, count, size)]
 
 
 def _keep_freed_memory() -> None:

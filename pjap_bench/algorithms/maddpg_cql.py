@@ -69,10 +69,9 @@ class MaddpgCql:
         joint, seen = self._grouped(chosen), self._seen_by_critics(batch)
         with products.large():
             targets = self._targets(state["target_critic"], seen, self._grouped(target_actions))
-            critic_loss, metrics, td_error = self._critic_loss(critic, seen, targets, joint.detach(), generators)
+            critic_gradient, metrics, td_error = self._critic_gradient(critic, seen, targets, joint.detach(), generators)
             policy_loss = self._policy_loss(critic.detach(), seen, joint)
             # Losses are [R]; their sum over runs keeps every run's gradient its own.
-            (critic_gradient,) = torch.autograd.grad(critic_loss.sum(), critic)
             (action_gradient,) = torch.autograd.grad(policy_loss.sum(), chosen)
         (policy_gradient,) = torch.autograd.grad(actions, policy, action_gradient)
         metrics["policy_loss"] = policy_loss.detach()
@@ -106,29 +105,44 @@ class MaddpgCql:
         rewards, terminals = batch.rewards[:, :-1].flatten(1), batch.terminals[:, :-1].flatten(1)
         return rewards + self._settings["discount"] * (1.0 - terminals) * following
 
-    def _critic_loss(
+    def _critic_gradient(
         self, critic: Tensor, batch: Batch, targets: Tensor, actions: Tensor, generators: list[torch.Generator]
     ) -> tuple[Tensor, dict[str, Tensor], Tensor]:
-        """Temporal-difference loss plus `cql_weight` times the conservative one, averaged over the twins: [R].
+        """Gradient of the temporal-difference loss plus `cql_weight` times the conservative one, averaged over the twins.
 
-        With the metrics, and every sequence's temporal-difference loss [R, B], which samplers may learn from.
+        Losses are means over points, so the gradient is summed over parts of them that fit a processor's cache.
+
+        Returns:
+            the gradient [R, parameters], the metrics, and every sequence's temporal-difference loss [R, B], which samplers
+            may learn from.
         """
         data = batch.actions[:, :-1].flatten(3).flatten(1, 2)  # [R, M, N * A]
         others, log_density = self._out_of_distribution(actions, generators)
-        # One evaluation serves the data's joint action and all others: [R, 2, M, 1 + 3 n].
-        states = batch.states[:, :-1].flatten(1, 2)
-        values = critic_values(self.critic.unflatten(critic), states, torch.cat([data[:, :, None], others], dim=2))
+        joint = torch.cat([data[:, :, None], others], dim=2)  # [R, M, 1 + 3 n, N * A]: one evaluation serves all
+        states, weights = batch.states[:, :-1].flatten(1, 2), batch.weights[:, :-1].flatten(1)  # a weight is 0 or 1
+        inputs = (states, joint, log_density, targets, weights)
+        hidden = 2 * joint.shape[0] * joint.shape[2] * self._settings["critic_width"]  # numbers of a layer, by point
+        gradient, parts = torch.zeros_like(critic), []
+        for part in products.parts(joint.shape[1], hidden, joint.device):
+            errors, conservative, values = self._critic_errors(critic, *(each[:, part] for each in inputs))
+            loss = (0.5 * errors.square() + self._settings["cql_weight"] * conservative).sum() / (2 * joint.shape[1])
+            gradient += torch.autograd.grad(loss, critic)[0]
+            parts.append((errors.detach(), conservative.detach(), values.detach()))
+        errors, conservative, values = (torch.cat(each, dim=2) for each in zip(*parts, strict=True))
+        td_error = 0.5 * errors.square().unflatten(2, (-1, batch.rewards.shape[2])).mean(dim=(1, 2))  # over twins and steps
+        means = {"cql_loss": conservative.mean(dim=(1, 2)), "q_value": values.mean(dim=(1, 2))}
+        return gradient, {"td_loss": td_error.mean(dim=1)} | means, td_error
+
+    def _critic_errors(
+        self, critic: Tensor, states: Tensor, joint: Tensor, log_density: Tensor, targets: Tensor, weights: Tensor
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        """Temporal-difference errors, conservative losses and values of the data's joint actions (joint[:, :, 0]): [R, 2, M]."""
+        values = critic_values(self.critic.unflatten(critic), states, joint)  # [R, 2, M, 1 + 3 n]
         data_values, other_values = values[..., 0], values[..., 1:]
-        weights = batch.weights[:, :-1].flatten(1)[:, None]  # [R, 1, M]
-        errors = (data_values - targets[:, None]) * weights  # a weight is 0 or 1
-        td_loss = 0.5 * errors.square().mean(dim=(1, 2))  # both twins alike, so their mean is the mean of their losses
         # The joint actions are the same for all agents, their densities are not: [R, 2, M, N, 3 n].
-        conservative = torch.logsumexp(other_values[..., None, :] - log_density[:, None], dim=-1).mean(dim=-1) - data_values
-        cql_loss = conservative.mean(dim=(1, 2))
-        loss = td_loss + self._settings["cql_weight"] * cql_loss
-        metrics = {"td_loss": td_loss, "cql_loss": cql_loss, "q_value": data_values.mean(dim=(1, 2))}
-        td_error = 0.5 * errors.detach().square().unflatten(2, (-1, batch.rewards.shape[2])).mean(dim=(1, 2))  # over twins, steps
-        return loss, {name: value.detach() for name, value in metrics.items()}, td_error
+        corrected = other_values[..., None, :] - log_density[:, None]
+        conservative = torch.logsumexp(corrected, dim=-1).mean(dim=-1) - data_values
+        return (data_values - targets[:, None]) * weights[:, None], conservative, data_values
 
     def _out_of_distribution(self, actions: Tensor, generators: list[torch.Generator]) -> tuple[Tensor, Tensor]:
         """n joint actions of each of three kinds at every t < T - 1, and their log-densities per agent.

@@ -6,6 +6,7 @@ from types import SimpleNamespace
 import pytest
 import torch
 
+from pjap_bench import products
 from pjap_bench.algorithms import ALGORITHMS, make
 from pjap_bench.algorithms.maddpg_cql import MaddpgCql
 from pjap_bench.datasets.sequences import Batch, SequenceData
@@ -50,10 +51,12 @@ def reference_draws(seed: int, steps: int, sequences: int, settings: dict, skip:
     return {"uniform": by_time(uniform), "noise_now": by_time(noise[0]), "noise_next": by_time(noise[1])}
 
 
+@pytest.mark.parametrize("numbers", [products._PART, 200], ids=["whole", "in parts"])
 @pytest.mark.parametrize(
     ("name", "other_agents"), [("maddpg_cql", "data"), ("maddpg_cql", "current"), ("independent_ddpg_cql", "data")]
 )
-def test_twenty_updates_equal_the_reference(noise_dataset, small, name, other_agents):
+def test_twenty_updates_equal_the_reference(noise_dataset, small, monkeypatch, name, other_agents, numbers):
+    monkeypatch.setattr(products, "_PART", numbers)
     settings, independent = small | {"other_agents": other_agents}, name.startswith("independent")
     data, algorithm = learner(noise_dataset, settings, name)
     state = algorithm.initialise(generators(11))
@@ -96,6 +99,14 @@ def test_twenty_updates_equal_the_reference(noise_dataset, small, name, other_ag
             plain[f"target_{key}"] = (1 - rate) * plain[f"target_{key}"] + rate * plain[key]
     for key, value in plain.items():
         assert torch.allclose(state[key], value, rtol=1e-8, atol=1e-8), key
+
+
+def test_parts_are_everything_once():
+    for count, numbers in ((1, 10), (7, products._PART // 3), (7, 10 * products._PART), (10**6, 1)):
+        parts = products.parts(count, numbers, torch.device("cpu"))
+        assert torch.equal(torch.cat([torch.arange(count)[part] for part in parts]), torch.arange(count))
+        assert max(part.stop - part.start for part in parts) * numbers <= max(products._PART, numbers)
+        assert products.parts(count, numbers, torch.device("meta")) == [slice(0, count)]
 
 
 def test_stacked_runs_equal_single_ones(noise_dataset, small):
