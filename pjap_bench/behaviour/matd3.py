@@ -95,7 +95,7 @@ def train(environment_class: type[MujocoTask], level: float, settings: dict, see
 
     While it learns, every `screening_every`-th snapshot plays a few episodes; then those around the two nearest to the
     level do. The `candidates` nearest by then play `evaluation_episodes`, the nearest first: the first that is healthy and
-    within the tolerance is the one.
+    within the tolerance is the one. (When the pinned policies were trained, all snapshots and all candidates played.)
 
     Raises:
         StuckSeed: this seed got stuck (another gait than running upright, or never near the level): take the next one.
