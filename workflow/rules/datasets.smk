@@ -180,7 +180,7 @@ for path in sorted(cards.FOLDER.glob("*.smk")):
     include: path
 
 
-# Off the default path: `snakemake behaviour_policies` trains them anew, in about an hour and a half of core time. The same
+# Off the default path: `snakemake behaviour_policies` trains them anew, in a little more than an hour of core time. The same
 # processor trains the same policies; another one rounds differently and trains others of about the same returns.
 rule behaviour_policies:
     input:
