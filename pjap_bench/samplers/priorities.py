@@ -33,12 +33,12 @@ class Priorities:
         cumulative = self._sums.cumsum(dim=1)
         shares = torch.arange(size, dtype=torch.float64, device=uniforms.device)
         wanted = (shares + uniforms) / size * cumulative[:, -1:]  # [R, B]
-        # Rounding can point at the very end of all: that is the last block of positive priority, or inside a block
-        # (below) its last such sequence.
+        # Rounding can point past the end of all or before the start of a block: draws go to the last block of positive
+        # priority, and inside a block to its first or last such sequence.
         last = (cumulative < cumulative[:, -1:]).sum(dim=1, keepdim=True)
         block = torch.minimum(torch.searchsorted(cumulative, wanted, right=True), last)
         inside = self._blocks[self._run, block].double().cumsum(dim=2)  # [R, B, _BLOCK]
-        rest = wanted - (cumulative.gather(1, block) - self._sums.gather(1, block))
+        rest = (wanted - (cumulative.gather(1, block) - self._sums.gather(1, block))).clamp_min(0.0)
         offset = (inside <= rest[..., None]).sum(dim=2)
         offset = torch.minimum(offset, (inside < inside[..., -1:]).sum(dim=2))
         return block * _BLOCK + offset

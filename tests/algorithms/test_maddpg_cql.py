@@ -51,7 +51,7 @@ def reference_draws(seed: int, steps: int, sequences: int, settings: dict, skip:
     return {"uniform": by_time(uniform), "noise_now": by_time(noise[0]), "noise_next": by_time(noise[1])}
 
 
-@pytest.mark.parametrize("numbers", [products._PART, 200], ids=["whole", "in parts"])
+@pytest.mark.parametrize("numbers", [products._PART, 400], ids=["whole", "in parts"])
 @pytest.mark.parametrize(
     ("name", "other_agents"), [("maddpg_cql", "data"), ("maddpg_cql", "current"), ("independent_ddpg_cql", "data")]
 )

@@ -121,7 +121,9 @@ def test_a_draw_always_has_a_positive_priority(starts, seed, zeros, size):
     table = samplers.priorities.Priorities(1, starts, CPU)
     table.set(torch.arange(starts)[None], torch.as_tensor(values)[None])
     edge = torch.tensor([[0.0, 1.0]], dtype=torch.float64)  # 1 is what a share and its number just below 1 round to
-    for uniforms in (torch.as_tensor(random.random((1, size))), edge[:, :1], edge[:, 1:]):
+    ends = table.state()["block_sums"].cumsum(dim=1)
+    borders = (ends / ends[:, -1:])[:, :-1].split(1, dim=1)  # where one block ends and the next begins, to rounding
+    for uniforms in (torch.as_tensor(random.random((1, size))), *edge.split(1, dim=1), *borders):
         drawn = table.sample(uniforms)
         assert ((drawn >= 0) & (drawn < starts)).all()
         assert (table.values.gather(1, drawn) > 0).all()
