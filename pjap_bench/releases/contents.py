@@ -68,10 +68,17 @@ def policies(results: Path) -> tuple[list[str], list[str]]:
 
 
 def sweep_of(results: Path) -> dict | None:
-    """The sweep that results are of (see `config.swept`); None: they are those of a scale."""
+    """The sweep that results are of (see `config.swept`); None: they are those of a scale.
+
+    Raises:
+        BenchError: a configuration that says something else of a sweep.
+    """
     path = results / CONFIGURATION
     found = files.read_json(path) if path.is_file() else {}
-    return found.get("sweep") if isinstance(found, dict) else None
+    swept = found.get("sweep") if isinstance(found, dict) else None
+    if swept is not None and not (isinstance(swept, dict) and {"name", "arms", "order", "variants"} <= swept.keys()):
+        raise BenchError("is no complete configuration of a sweep", where=path, do="run the sweep again")
+    return swept
 
 
 def conclusion(results: Path) -> str:

@@ -88,6 +88,13 @@ def test_a_table_that_does_not_follow(results, tmp_path):
         pinning.pin(results, "second", tmp_path / "pinned", CLAIMS)
 
 
+@pytest.mark.parametrize("swept", ["what_decides", {}, 5])
+def test_a_configuration_of_no_sweep(swept, results, tmp_path):
+    change(results / "configuration.json", sweep=swept)
+    with pytest.raises(BenchError, match=r"configuration.json: is no complete configuration of a sweep"):
+        pinning.pin(results, "second", tmp_path / "pinned", CLAIMS)
+
+
 def test_a_table_of_other_code(results, tmp_path):
     path = results / "sweep.provenance.json"
     change(path, stamp=files.read_json(path)["stamp"] | {"code": "0123456789ab"})
