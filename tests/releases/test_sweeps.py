@@ -88,9 +88,9 @@ def test_a_table_that_does_not_follow(results, tmp_path):
         pinning.pin(results, "second", tmp_path / "pinned", CLAIMS)
 
 
-@pytest.mark.parametrize("swept", ["what_decides", {}, 5])
-def test_a_configuration_of_no_sweep(swept, results, tmp_path):
-    change(results / "configuration.json", sweep=swept)
+@pytest.mark.parametrize("named", ["what_decides", {}, 5])
+def test_a_configuration_of_no_sweep(named, results, tmp_path):
+    change(results / "configuration.json", sweep=named)
     with pytest.raises(BenchError, match=r"configuration.json: is no complete configuration of a sweep"):
         pinning.pin(results, "second", tmp_path / "pinned", CLAIMS)
 
