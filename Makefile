@@ -5,8 +5,7 @@ scales := smoke quick laptop paper
 #: SCALE        smoke, quick, laptop or paper (default: quick)
 SCALE ?= quick
 #: SWEEP        for `make sweep`: a file in workflow/sweeps (default: what_decides); for `make pin`: pins that sweep
-named_sweep := $(filter command% environment,$(origin SWEEP))
-SWEEP ?= what_decides
+SWEEP ?=
 #: CONTAINERS   auto (the default: where a runtime is found), on (an error without) or off
 CONTAINERS ?= auto
 #: RUNTIME      what runs the containers: apptainer (the default), podman or docker
@@ -85,13 +84,13 @@ reproduce: setup ## the paper from start to end at SCALE, into results/SCALE/
 
 sweep: setup ## the variants of workflow/sweeps/SWEEP.yaml at SCALE, into results/SCALE/sweeps/SWEEP/
 	@$(in_venv) python containers/build.py --if-needed $(CONTAINERS) --runtime $(RUNTIME)
-	@$(in_venv) snakemake $(ARGS) --workflow-profile profiles/$(PROFILE) --cores $(CORES) --config scale=$(SCALE) sweep=$(SWEEP) $(contained) $(CONFIG)
+	@$(in_venv) snakemake $(ARGS) --workflow-profile profiles/$(PROFILE) --cores $(CORES) --config scale=$(SCALE) sweep=$(or $(SWEEP),what_decides) $(contained) $(CONFIG)
 
 verdict: setup ## print the verdict on every claim, of results/SCALE or of the release FROM; exits 0 whatever the verdict
 	@$(in_venv) python -m pjap_bench verdict --results '$(or $(FROM),results/$(SCALE))'
 
 pin: setup ## pin the finished results/SCALE, or with SWEEP= that sweep of them, as the release pinned/NAME
-	@$(in_venv) python -m pjap_bench pin --results 'results/$(SCALE)$(if $(named_sweep),/sweeps/$(SWEEP))' --name '$(NAME)'
+	@$(in_venv) python -m pjap_bench pin --results 'results/$(SCALE)$(if $(SWEEP),/sweeps/$(SWEEP))' --name '$(NAME)'
 
 figures: setup ## every figure and the verdict anew from the release FROM, without training, into results/redrawn/NAME
 	@$(in_venv) python -m pjap_bench redraw --release '$(FROM)'

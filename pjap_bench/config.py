@@ -148,14 +148,15 @@ def swept(configuration: dict[str, Any], name: str) -> dict[str, Any]:
     experiment = configuration["experiments"][sweep["dataset"]]
     experiment = {key: sweep.get(key, experiment[key]) for key in ("seeds", "updates")}
     arms: dict[str, Any] = {}
+    first = next(iter(sweep["variants"]))
     for variant, changed in sweep["variants"].items():
         changed["arms"], settings = {}, changed.get("settings", {})
         for arm in sweep["arms"]:
             if arm not in configuration["arms"]:
                 raise BenchError(f"unknown arm '{arm}'", where=path, do=f"use one of: {', '.join(configuration['arms'])}")
             chosen = configuration["arms"][arm]
-            ignored = chosen["sampler"] == "uniform" and SAMPLER_SETTINGS.issuperset(settings) and bool(arms)
-            changed["arms"][arm] = next(iter(sweep["variants"].values()))["arms"][arm] if ignored else f"{arm}__{variant}"
+            ignored = chosen["sampler"] == "uniform" and SAMPLER_SETTINGS.issuperset(settings) and variant != first
+            changed["arms"][arm] = f"{arm}__{first}" if ignored else f"{arm}__{variant}"
             if not ignored:
                 own = chosen.get("settings", {}) | settings
                 arms[f"{arm}__{variant}"] = chosen | {"label": f"{chosen['label']}, {changed['label']}", "settings": own}

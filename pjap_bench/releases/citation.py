@@ -4,7 +4,7 @@ import re
 from pathlib import Path
 
 from pjap_bench import files
-from pjap_bench.releases import manifest
+from pjap_bench.releases import contents, manifest
 from pjap_bench.report import PAPER
 
 
@@ -21,8 +21,9 @@ def cite(folder: Path) -> str:
     if about["git"]["commit"] and not about["git"]["clean"]:
         commit += " with changes that are not committed"
     where = f"release {about['name']} of {about['date']}, scale {about['scale']}"
-    if "sweep" in about["configuration"]:
-        where += f", sweep {about['configuration']['sweep']['name']}"
+    swept = contents.sweep_in(about["configuration"], folder / manifest.NAME)
+    if swept:
+        where += f", sweep {swept['name']}"
     made = f"version {about['pjap_bench']}, {commit}, code {about['code']}, {', '.join(about['images'])}"
     key = re.sub(r"[^A-Za-z0-9]+", "_", f"pjap_bench_{about['name']}")
     bibtex = "\n".join(

@@ -19,7 +19,7 @@ RELATIVE, ABSOLUTE = 1e-8, 1e-12
 NUMBERS = ["value", "low", "high"]
 STATISTIC = ["dataset", "arm", "quantity", "normalisation", "estimator", "method"]  # what names a row of statistics.csv
 CURVE = ["dataset", "arm", "quantity", "normalisation"]  # what names a curve of curves.csv
-EFFECT = ["variant", "arm", "quantity"]  # what names a row of sweep.csv
+EFFECT = ["variant", "arm", "quantity", "settings"]  # what names a row of sweep.csv
 KEYS = {"statistics": STATISTIC, "curves": CURVE, "sweep": EFFECT}
 
 
@@ -34,7 +34,7 @@ def compare(first: Path, second: Path) -> dict:
         "only_first" and "only_second": the rows of each of these that the other has not.
 
     Raises:
-        BenchError: a folder that is neither, is unfinished, or is a release whose files were changed; a sweep and none.
+        BenchError: a folder that is neither, is unfinished, or is a release whose files were changed; one that is a sweep and one that is not.
     """
     read = [_read(folder) for folder in (first, second)]
     if read[0]["tables"].keys() != read[1]["tables"].keys():
@@ -71,15 +71,17 @@ def first_difference(found: dict) -> str:
 
 
 def words(found: dict, limit: int) -> str:
-    """The comparison for a terminal: every changed claim, at most `limit` rows of statistics and of curves."""
+    """The comparison for a terminal: every changed claim, at most `limit` rows of every table."""
     lines = [f"{side:<6}  {_what(found[side])}" for side in ("first", "second")]
     lines += [f"note    {note}" for note in found["notes"]]
-    lines += ["", f"Claims that changed: {len(found['claims'])}"]
+    if "sweep" not in found:  # which judges none
+        lines += ["", f"Claims that changed: {len(found['claims'])}"]
     lines += [f"  {claim['id']:<16} {_claim_words(claim)}" for claim in found["claims"]]
     for name, what in (("sweep", "Rows of the sweep"), ("statistics", "Statistics")):
-        rows = found.get(name, [])
-        if name in found:
-            lines += ["", f"{what} that changed: {len(rows)}{_shown(rows, limit, ', the largest relative change first')}"]
+        if name not in found:
+            continue
+        rows = found[name]
+        lines += ["", f"{what} that changed: {len(rows)}{_shown(rows, limit, ', the largest relative change first')}"]
         for row in rows[:limit]:
             moved = f"{_interval(row['first'])} -> {_interval(row['second'])}"
             lines.append(f"  {row['relative']:>7.1%}  {_title(row, name)}: {moved}")
@@ -103,10 +105,18 @@ def read_verdict(folder: Path) -> dict:
     Raises:
         BenchError: no such folder, no verdict in it, or a release whose files were changed.
     """
-    if manifest.is_release(folder):
-        manifest.read(folder)
+    _check(folder)
     if contents.sweep_of(folder):
         raise BenchError("is a sweep, which judges no claim", where=folder, do="see its sweep.csv and sweep.png")
+    return _verdict(folder)
+
+
+def _check(folder: Path) -> None:
+    if manifest.is_release(folder):
+        manifest.read(folder)
+
+
+def _verdict(folder: Path) -> dict:
     path = folder / "verdict.json"
     if not path.is_file():
         do = "name a folder such as results/quick or pinned/NAME, and finish it: make reproduce"
@@ -119,14 +129,17 @@ def read_verdict(folder: Path) -> dict:
 
 def _read(folder: Path) -> dict:
     """The verdict, or of a sweep its stamp and no claim; the tables; and what they are of."""
+    _check(folder)
     tables = {"statistics": summary.COLUMNS, "curves": summary.CURVE_COLUMNS}
     if contents.sweep_of(folder):
-        if manifest.is_release(folder):
-            manifest.read(folder)
         tables["sweep"] = sweep.COLUMNS
-        concluded = {"stamp": files.read_json(folder / contents.conclusion(folder))["stamp"], "claims": []}
+        path = folder / contents.conclusion(folder)
+        concluded = files.read_json(path)
+        if not isinstance(concluded, dict) or not isinstance(concluded.get("stamp"), dict):
+            raise BenchError("carries no stamp", where=path, do="run the sweep's table step again")
+        concluded = concluded | {"claims": []}
     else:
-        concluded = read_verdict(folder)
+        concluded = _verdict(folder)
     return {
         "concluded": concluded,
         "tables": {name: _table(folder / f"{name}.csv", columns) for name, columns in tables.items()},
@@ -191,7 +204,8 @@ def _rows(first: pd.DataFrame, second: pd.DataFrame, key: list[str]) -> list[dic
     for row in first.merge(second, on=key, suffixes=("_first", "_second")).to_dict("records"):
         sides = [{name: _plain(row[f"{name}_{side}"]) for name in [*NUMBERS, "n"]} for side in ("first", "second")]
         one, other = map(_numbers, sides)
-        if not _equal(one, other).all():
+        seeds = [_seeds(row.get(f"seeds_{side}", "")) for side in ("first", "second")]
+        if not _equal(one, other).all() or sides[0]["n"] != sides[1]["n"] or not np.allclose(*seeds, rtol=1e-5):
             changed = {name: row[name] for name in key} | {"first": sides[0], "second": sides[1]}
             rows.append(changed | {"relative": _relative(one, other)})
     return sorted(rows, key=lambda row: -row["relative"])
@@ -220,6 +234,11 @@ def _curves(first: pd.DataFrame, second: pd.DataFrame) -> list[dict]:
 def _numbers(row: dict) -> np.ndarray:
     """[(value, low, high)], NaN where there is no interval."""
     return np.array([row[name] for name in NUMBERS], dtype=float)
+
+
+def _seeds(listed: str) -> np.ndarray:
+    """The values of the seeds, as a sweep's table has them in six digits."""
+    return np.array([float(value) for value in str(listed).split()])
 
 
 def _equal(one: np.ndarray, other: np.ndarray) -> np.ndarray:

@@ -6,7 +6,7 @@ Results are those of a scale, or of a sweep at a scale, whose configuration name
 from collections.abc import Iterator
 from pathlib import Path
 
-from pjap_bench import figures, files
+from pjap_bench import config, figures, files
 from pjap_bench.datasets import cards, description
 from pjap_bench.errors import BenchError
 from pjap_bench.statistics import sweep
@@ -37,7 +37,7 @@ def of_results(results: Path) -> list[str]:
         BenchError: no such folder; results that are unfinished.
     """
     if not results.is_dir():
-        raise BenchError("there is no such folder of results", where=results, do="make them: make reproduce SCALE=...")
+        raise BenchError("there is no such folder of results", where=results, do=f"make them: {command(results)}")
     settings = settings_of(results)
     names = [CONFIGURATION, *STATISTICS]
     datasets = dataset_names(results, settings)
@@ -74,10 +74,18 @@ def sweep_of(results: Path) -> dict | None:
         BenchError: a configuration that says something else of a sweep.
     """
     path = results / CONFIGURATION
-    found = files.read_json(path) if path.is_file() else {}
-    swept = found.get("sweep") if isinstance(found, dict) else None
-    if swept is not None and not (isinstance(swept, dict) and {"name", "arms", "order", "variants"} <= swept.keys()):
-        raise BenchError("is no complete configuration of a sweep", where=path, do="run the sweep again")
+    return sweep_in(files.read_json(path), path) if path.is_file() else None
+
+
+def sweep_in(configuration: dict, where: Path) -> dict | None:
+    """The sweep that a configuration is of, checked; None: it is that of a scale."""
+    if not isinstance(configuration, dict) or "sweep" not in configuration:
+        return None
+    swept = configuration["sweep"]
+    config.validate(swept, "swept", where)
+    arms = [set(variant["arms"]) for variant in swept["variants"].values()]
+    if sorted(swept["order"]) != sorted(swept["variants"]) or any(each != set(swept["arms"]) for each in arms):
+        raise BenchError("the order or the arms of the sweep are not those of its variants", where=where, do="run it again")
     return swept
 
 
@@ -87,15 +95,15 @@ def conclusion(results: Path) -> str:
 
 
 def command(results: Path) -> str:
-    """The command that makes these results, or finishes them."""
-    return command_of(files.read_json(results / CONFIGURATION)) if sweep_of(results) else f"make reproduce SCALE={results.name}"
+    """The command that makes the results in a folder of the workflow's, or finishes them."""
+    if results.parent.name == "sweeps":
+        return command_of(results.parent.parent.name, results.name)
+    return command_of(results.name)
 
 
-def command_of(configuration: dict) -> str:
-    """The command that makes results of this configuration."""
-    if "sweep" in configuration:
-        return f"make sweep SWEEP={configuration['sweep']['name']} SCALE={configuration['scale']}"
-    return f"make reproduce SCALE={configuration['scale']}"
+def command_of(scale: str, swept: str | None = None) -> str:
+    """The command that makes the results of a scale, or of a sweep at it."""
+    return f"make sweep SWEEP={swept} SCALE={scale}" if swept else f"make reproduce SCALE={scale}"
 
 
 def settings_of(results: Path) -> dict:

@@ -59,7 +59,7 @@ def describe(manifest: dict) -> dict:
     made = {
         "@id": "#made",
         "@type": "CreateAction",
-        "name": contents.command_of(manifest["configuration"]),
+        "name": contents.command_of(manifest["scale"], manifest["configuration"].get("sweep", {}).get("name")),
         "instrument": [{"@id": "#pjap_bench"}, *({"@id": image["@id"]} for image in images)],
         "result": {"@id": "./"},
     }

@@ -49,8 +49,8 @@ def _rows(scores: pd.DataFrame, settings: dict, path: Path) -> Iterator[tuple]:
         start = (name, variant["label"], json.dumps(variant.get("settings", {}), sort_keys=True))
         for quantity in QUANTITIES:
             values = {}
-            for arm, stands_for in variant["arms"].items():
-                chosen = scores[(scores["arm"] == stands_for) & (scores["quantity"] == quantity)]
+            for arm in sweep["arms"]:
+                chosen = scores[(scores["arm"] == variant["arms"][arm]) & (scores["quantity"] == quantity)]
                 values[arm] = chosen.sort_values("seed")["value"].to_numpy()
             sizes = {len(each) for each in values.values()}
             if sizes == {0} and quantity == "last_five_return":

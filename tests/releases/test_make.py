@@ -16,6 +16,7 @@ def make(*words):
     [
         (["pin", "NAME=first", "SCALE=smoke"], "pin --results 'results/smoke' --name 'first'"),
         (["pin", "NAME=first", "SCALE=laptop", "SWEEP=what_decides"], "pin --results 'results/laptop/sweeps/what_decides'"),
+        (["pin", "NAME=first", "SWEEP="], "pin --results 'results/quick'"),
         (["figures", "FROM=pinned/first"], "redraw --release 'pinned/first'"),
         (["compare", "A=pinned/first", "B=results/quick", "ARGS=--limit 3"], "compare 'pinned/first' 'results/quick' --limit 3"),
         (["cite", "FROM=pinned/first"], "cite --release 'pinned/first'"),

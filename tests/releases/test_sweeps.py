@@ -9,7 +9,7 @@ from pjap_bench import __main__ as command_line
 from pjap_bench import config, files
 from pjap_bench.errors import BenchError
 from pjap_bench.releases import comparison, contents, manifest, pinning
-from tests.releases.conftest import CLAIMS, change
+from tests.releases.conftest import CLAIMS, change, reseal
 
 
 @pytest.fixture(scope="module")
@@ -19,7 +19,7 @@ def pinned_sweep(swept, tmp_path_factory):
 
 @pytest.fixture
 def results(swept, tmp_path):
-    return shutil.copytree(swept, tmp_path / "what_decides")
+    return shutil.copytree(swept, tmp_path / "smoke" / "sweeps" / "what_decides")
 
 
 def test_what_it_holds(swept, pinned_sweep):
@@ -63,7 +63,7 @@ def test_what_changed(pinned_sweep, results):
     found = comparison.compare(pinned_sweep, results)
     (changed,) = found["sweep"]
     assert changed["second"]["value"] - changed["first"]["value"] == pytest.approx(100.0)
-    assert comparison.first_difference(found) == "sweep of raw maddpg_cql_pjap - maddpg_cql final_return"
+    assert comparison.first_difference(found) == 'sweep of raw maddpg_cql_pjap - maddpg_cql final_return {"standardise": false}'
     said = comparison.words(found, 20)
     assert "Rows of the sweep that changed: 1" in said and "cql_10 maddpg_cql final_return" in said
 
@@ -73,7 +73,7 @@ def test_not_compared_with_another_kind(pinned_sweep, made):
         comparison.compare(pinned_sweep, made)
 
 
-@pytest.mark.parametrize("name", ["sweep.csv", "sweep.pdf", "scores.csv", "datasets/good.description.json"])
+@pytest.mark.parametrize("name", ["sweep.csv", "sweep.pdf", "scores.csv", "configuration.json", "datasets/good.description.json"])
 def test_unfinished(name, results, tmp_path):
     (results / name).unlink()
     with pytest.raises(BenchError, match=f"'{name}' is not there.*make sweep SWEEP=what_decides SCALE=smoke"):
@@ -88,10 +88,40 @@ def test_a_table_that_does_not_follow(results, tmp_path):
         pinning.pin(results, "second", tmp_path / "pinned", CLAIMS)
 
 
-@pytest.mark.parametrize("named", ["what_decides", {}, 5])
-def test_a_configuration_of_no_sweep(named, results, tmp_path):
+@pytest.mark.parametrize(
+    "changed",
+    ["what_decides", 5, None, {}, {"order": 5}, {"order": ["raw"]}, {"arms": []}, {"arms": ["x"]}, {"variants": {"raw": 1}}],
+)
+def test_a_configuration_of_no_sweep(changed, results, pinned_sweep, tmp_path, capsys):
+    """Whoever reads it gives one clear error: it may come from somebody else."""
+    known = files.read_json(results / "configuration.json")
+    named = known["sweep"] | changed if isinstance(changed, dict) and changed else changed
     change(results / "configuration.json", sweep=named)
-    with pytest.raises(BenchError, match=r"configuration.json: is no complete configuration of a sweep"):
+    with pytest.raises(BenchError, match=r"configuration\.json: "):
+        pinning.pin(results, "second", tmp_path / "pinned", CLAIMS)
+    release = shutil.copytree(pinned_sweep, tmp_path / "released")
+    change(release / "configuration.json", sweep=named)
+    change(release / "release.json", configuration=known | {"sweep": named})
+    reseal(release)
+    for words in (["cite"], ["redraw", "--output", str(tmp_path / "redrawn")], ["verdict"]):
+        option = "--results" if words == ["verdict"] else "--release"
+        assert command_line.main([*words, option, str(release)]) == 2
+    assert command_line.main(["compare", str(pinned_sweep), str(release)]) == 2
+    assert capsys.readouterr().err.count("error: ") == 4
+
+
+def test_a_table_without_a_stamp(pinned_sweep, results):
+    (results / "sweep.provenance.json").write_text("[]")
+    with pytest.raises(BenchError, match=r"sweep.provenance.json: carries no stamp"):
+        comparison.compare(pinned_sweep, results)
+
+
+def test_a_seed_that_was_changed(results, tmp_path):
+    """The dots of the figure."""
+    table = pd.read_csv(results / "sweep.csv")
+    table.loc[0, "seeds"] = "1 2"
+    table.to_csv(results / "sweep.csv", index=False)
+    with pytest.raises(BenchError, match="does not follow from its runs and claims: sweep of as_is maddpg_cql final_return"):
         pinning.pin(results, "second", tmp_path / "pinned", CLAIMS)
 
 
