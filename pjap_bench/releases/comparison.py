@@ -34,7 +34,7 @@ def compare(first: Path, second: Path) -> dict:
         "only_first" and "only_second": the rows of each of these that the other has not.
 
     Raises:
-        BenchError: a folder that is neither, is unfinished, or is a release whose files were changed; one that is a sweep and one that is not.
+        BenchError: a folder that is neither, is unfinished, or is a release whose files were changed; only one is a sweep.
     """
     read = [_read(folder) for folder in (first, second)]
     if read[0]["tables"].keys() != read[1]["tables"].keys():
