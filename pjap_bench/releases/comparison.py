@@ -205,7 +205,8 @@ def _rows(first: pd.DataFrame, second: pd.DataFrame, key: list[str]) -> list[dic
         sides = [{name: _plain(row[f"{name}_{side}"]) for name in [*NUMBERS, "n"]} for side in ("first", "second")]
         one, other = map(_numbers, sides)
         seeds = [_seeds(row.get(f"seeds_{side}", "")) for side in ("first", "second")]
-        if not _equal(one, other).all() or sides[0]["n"] != sides[1]["n"] or not np.allclose(*seeds, rtol=1e-5):
+        same_seeds = len(seeds[0]) == len(seeds[1]) and np.allclose(*seeds, rtol=1e-5)
+        if not _equal(one, other).all() or sides[0]["n"] != sides[1]["n"] or not same_seeds:
             changed = {name: row[name] for name in key} | {"first": sides[0], "second": sides[1]}
             rows.append(changed | {"relative": _relative(one, other)})
     return sorted(rows, key=lambda row: -row["relative"])
@@ -237,8 +238,8 @@ def _numbers(row: dict) -> np.ndarray:
 
 
 def _seeds(listed: str) -> np.ndarray:
-    """The values of the seeds, as a sweep's table has them in six digits."""
-    return np.array([float(value) for value in str(listed).split()])
+    """The values of the seeds, as a sweep's table has them in six digits; NaN, which equals nothing, for what is no number."""
+    return np.asarray(pd.to_numeric(pd.Series(str(listed).split(), dtype=object), errors="coerce"), dtype=float)
 
 
 def _equal(one: np.ndarray, other: np.ndarray) -> np.ndarray:

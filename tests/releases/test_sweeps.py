@@ -116,10 +116,11 @@ def test_a_table_without_a_stamp(pinned_sweep, results):
         comparison.compare(pinned_sweep, results)
 
 
-def test_a_seed_that_was_changed(results, tmp_path):
+@pytest.mark.parametrize("seeds", ["1 2", "1 2 3", "", "one two"])
+def test_a_seed_that_was_changed(seeds, results, tmp_path):
     """The dots of the figure."""
     table = pd.read_csv(results / "sweep.csv")
-    table.loc[0, "seeds"] = "1 2"
+    table.loc[0, "seeds"] = seeds
     table.to_csv(results / "sweep.csv", index=False)
     with pytest.raises(BenchError, match="does not follow from its runs and claims: sweep of as_is maddpg_cql final_return"):
         pinning.pin(results, "second", tmp_path / "pinned", CLAIMS)
