@@ -41,15 +41,9 @@ class Layout(NamedTuple):
                 value.uniform_(-limit, limit, generator=generator)
             elif name.endswith("_w"):
                 sd = shape[-2] ** -0.5
-                if name in _SPLIT:  # two blocks of one layer share its fan in
-                    sd = sum(self.shapes[block][-2] for block in _SPLIT[name]) ** -0.5
                 torch.nn.init.trunc_normal_(value, std=sd, a=-2 * sd, b=2 * sd, generator=generator)
             drawn.append(value.flatten())
         return torch.cat(drawn)
-
-
-# The critic's first layer, cut into the block that multiplies the state and the one that multiplies the joint action.
-_SPLIT = {name: ("state_w", "action_w") for name in ("state_w", "action_w")}
 
 
 def policy_layout(agents: int, observation: int, action: int, width: int) -> Layout:
@@ -71,8 +65,7 @@ def critic_layout(state: int, joint_action: int, width: int, twins: int = 2) -> 
     """Twin critics: (state, joint action), Linear, relu, Linear, relu, Linear 1."""
     return Layout(
         {
-            "state_w": (twins, state, width),
-            "action_w": (twins, joint_action, width),
+            "first_w": (twins, state + joint_action, width),
             "first_b": (twins, 1, width),
             "second_w": (twins, width, width),
             "second_b": (twins, 1, width),
@@ -124,8 +117,6 @@ def policy_unroll(parameters: dict[str, Tensor], observations: Tensor, keep: Ten
 def critic_values(parameters: dict[str, Tensor], states: Tensor, actions: Tensor) -> Tensor:
     """Twin values of several joint actions in each state.
 
-    The state's share of the first layer is computed once for all joint actions of that state.
-
     Args:
         states: [R, M, S].
         actions: joint actions, [R, M, K, N * A].
@@ -134,25 +125,22 @@ def critic_values(parameters: dict[str, Tensor], states: Tensor, actions: Tensor
         [R, twins, M, K].
     """
     runs, points, choices, _ = actions.shape
-    twins, width = parameters["state_w"].shape[1], parameters["state_w"].shape[3]
+    twins = parameters["first_w"].shape[1]
     stack = {name: value.flatten(0, 1) for name, value in parameters.items()}  # [R * twins, in, out]
-
-    def per_twin(values: Tensor) -> Tensor:
-        """[R, rows, features] -> [R * twins, rows, features], without a copy where R is 1."""
-        return values[:, None].expand(-1, twins, -1, -1).reshape(runs * twins, *values.shape[1:])
-
-    from_state = torch.baddbmm(stack["first_b"], per_twin(states), stack["state_w"])  # [R * twins, M, width]
-    from_action = torch.bmm(per_twin(actions.flatten(1, 2)), stack["action_w"])  # [R * twins, M * K, width]
-    first = from_action.view(runs * twins, points, choices, width) + from_state[:, :, None]
-    # In place: the largest tensors are what an update waits for. (Of a view it would be copied.)
-    hidden = first.relu_().view(runs * twins, points * choices, width)
+    # The first bias is the weight of an input of 1: adding it, and summing its gradient, would go through a whole layer again.
+    one = actions.new_ones(1, 1, 1, 1).expand(runs, points, choices, 1)
+    inputs = torch.cat([states[:, :, None].expand(-1, -1, choices, -1), actions, one], dim=-1).flatten(1, 2)
+    inputs = inputs[:, None].expand(-1, twins, -1, -1).flatten(0, 1)  # [R * twins, M * K, S + N * A + 1]
+    first = torch.cat([stack["first_w"], stack["first_b"]], dim=1)
+    # In place: the largest tensors are what an update waits for.
+    hidden = torch.bmm(inputs, first).relu_()  # [R * twins, M * K, width]
     hidden = torch.bmm(hidden, stack["second_w"]).add_(stack["second_b"]).relu_()
     return torch.baddbmm(stack["out_b"], hidden, stack["out_w"]).view(runs, twins, points, choices)
 
 
 def _gru_inputs(parameters: dict[str, Tensor], inputs: Tensor) -> Tensor:
     """The embedded input's share of the three gates: [R, rows, N + O] -> [R, rows, 3 * width]."""
-    embedded = torch.baddbmm(parameters["embed_b"][:, None], inputs, parameters["embed_w"]).relu()
+    embedded = torch.baddbmm(parameters["embed_b"][:, None], inputs, parameters["embed_w"]).relu_()
     return torch.baddbmm(parameters["gru_b"][:, None], embedded, parameters["gru_wi"])
 
 
@@ -160,10 +148,10 @@ def _gru_step(parameters: dict[str, Tensor], gates: Tensor, hidden: Tensor) -> T
     """Sonnet's GRU: the reset gate acts before the recurrent product, one bias (cuDNN's differs in both)."""
     width = hidden.shape[-1]
     recurrent = parameters["gru_wh"]
-    update, reset = torch.baddbmm(gates[..., : 2 * width], hidden, recurrent[..., : 2 * width]).sigmoid().chunk(2, dim=-1)
-    candidate = torch.baddbmm(gates[..., 2 * width :], reset * hidden, recurrent[..., 2 * width :]).tanh()
+    update, reset = torch.baddbmm(gates[..., : 2 * width], hidden, recurrent[..., : 2 * width]).sigmoid_().chunk(2, dim=-1)
+    candidate = torch.baddbmm(gates[..., 2 * width :], reset * hidden, recurrent[..., 2 * width :]).tanh_()
     return torch.lerp(hidden, candidate, update)
 
 
 def _policy_head(parameters: dict[str, Tensor], hidden: Tensor) -> Tensor:
-    return torch.baddbmm(parameters["out_b"][:, None], hidden.relu(), parameters["out_w"]).tanh()
+    return torch.baddbmm(parameters["out_b"][:, None], hidden.relu(), parameters["out_w"]).tanh_()

@@ -3,7 +3,7 @@
 import torch
 from torch import Tensor
 
-_BLOCK = 1024  # about the square root of the paper's 1,000,000 sequences
+_BLOCK = 128  # a draw looks at one block and the sums of all; of 1,000,000 sequences 1024 took six times as long
 
 
 class Priorities:
@@ -45,11 +45,11 @@ class Priorities:
 
     def set(self, indices: Tensor, values: Tensor) -> None:
         """Sets the priorities at `indices` [R, n]; a run with a value that is not finite keeps all of its own."""
-        # A sequence that is there twice takes its first value: which write comes last is not defined on every device.
-        first = (indices[:, :, None] == indices[:, None, :]).to(torch.int8).argmax(dim=2)
-        values = values.gather(1, first).to(self._flat.dtype)
+        values = values.to(self._flat.dtype)
         sound = values.isfinite().all(dim=1, keepdim=True)
-        self._flat.scatter_(1, indices, torch.where(sound, values, self._flat.gather(1, indices)))
+        values = torch.where(sound, values, self._flat.gather(1, indices))
+        # Of a sequence that is there twice the smaller value: which write comes last is not defined on every device.
+        self._flat.scatter_reduce_(1, indices, values, "amin", include_self=False)
         touched = indices // _BLOCK
         # summed anew: no drift
         self._sums.scatter_(1, touched, self._blocks[self._run, touched].sum(dim=2, dtype=torch.float64))

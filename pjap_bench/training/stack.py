@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from pjap_bench import algorithms, samplers
+from pjap_bench import algorithms, products, samplers
 from pjap_bench.datasets.hdf5 import Dataset
 from pjap_bench.datasets.sequences import SequenceData
 from pjap_bench.errors import BenchError
@@ -97,9 +97,16 @@ class Stack:
             if wanted is own:
                 measured = measures[sampler.measure][rows]
             else:
-                state = {name: value[rows] for name, value in self._state.items()}
-                measured = self.algorithm.distances(state, self.data.batch(wanted))
+                measured = self._distances(wanted, rows)
             sampler.refresh(wanted, measured, self._updates)
+
+    def _distances(self, starts: Tensor, rows: slice) -> Tensor:
+        """The current distances of any sequences of some rows' runs, [R, n], taken in parts that fit a processor's cache."""
+        state = {name: value[rows] for name, value in self._state.items()}
+        runs, count = starts.shape
+        gates = runs * self.settings["sequence"] * self.data.agents * 3 * self.settings["policy_width"]  # numbers, by sequence
+        parts = products.parts(count, gates, starts.device)
+        return torch.cat([self.algorithm.distances(state, self.data.batch(starts[:, part])) for part in parts], dim=1)
 
     def _groups(self) -> Iterator[tuple[samplers.Sampler, slice, samplers.Draw]]:
         """Every arm's sampler, its rows of the stack and its runs' draws."""

@@ -34,7 +34,7 @@ def policy(p: dict[str, Tensor], observations: Tensor, ended_before: Tensor) -> 
 
 def critic(p: dict[str, Tensor], twin: int, state: Tensor, joint_action: Tensor) -> Tensor:
     """Value of one twin, [S], [N * A] -> scalar."""
-    weights = torch.cat([p["state_w"][twin], p["action_w"][twin]])
+    weights = p["first_w"][twin]
     first = torch.relu(torch.cat([state, joint_action]) @ weights + p["first_b"][twin, 0])
     second = torch.relu(first @ p["second_w"][twin] + p["second_b"][twin, 0])
     return (second @ p["out_w"][twin])[0] + p["out_b"][twin, 0, 0]

@@ -150,7 +150,7 @@ def test_initialisers_are_sonnets(noise_dataset, small):
     _, algorithm = learner(noise_dataset, small | {"critic_width": 128, "policy_width": 64})
     state = algorithm.initialise(generators(0))
     critic, policy = algorithm.critic.unflatten(state["critic"]), algorithm.policy.unflatten(state["policy"])
-    for weight, fan_in in ((critic["state_w"], 23), (critic["action_w"], 23), (critic["second_w"], 128), (policy["embed_w"], 15)):
+    for weight, fan_in in ((critic["first_w"], 23), (critic["second_w"], 128), (policy["embed_w"], 15)):
         sd = fan_in**-0.5
         assert weight.abs().max() <= 2 * sd
         assert weight.std() == pytest.approx(0.88 * sd, rel=0.05)  # a normal cut at two sd

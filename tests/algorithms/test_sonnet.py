@@ -78,7 +78,6 @@ def test_policy(precision):
 def test_critic(precision):
     given = tensors(load("critic"), precision)
     state, joint = given["states"].shape[-1], given["actions"].shape[-1]
-    given["state_w"], given["action_w"] = given["first_w"].split([state, joint], dim=2)  # Sonnet's input is (state, action)
     given |= {name: given[name].unsqueeze(2) for name in ("first_b", "second_b", "out_b")}
     parameters = laid_out(critic_layout(state, joint, given["second_w"].shape[-1]), given)
     values = critic_values(parameters, given["states"], given["actions"])
@@ -120,8 +119,7 @@ def drawn() -> dict[str, np.ndarray]:
         "policy.gru_wi": "input_to_hidden",
         "policy.gru_wh": "hidden_to_hidden",
         "policy.out_w": "linear_64",
-        "critic.state_w": "linear_23",
-        "critic.action_w": "linear_23",
+        "critic.first_w": "linear_23",
         "critic.second_w": "linear_128",
         "critic.out_w": "linear_128",
     }.items(),

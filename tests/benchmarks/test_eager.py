@@ -36,7 +36,7 @@ def critic_modules(p: dict[str, Tensor]) -> dict[str, Tensor]:
     found = {}
     for twin in range(2):
         layers = {
-            0: (torch.cat([p["state_w"][twin], p["action_w"][twin]]), p["first_b"][twin]),
+            0: (p["first_w"][twin], p["first_b"][twin]),
             2: (p["second_w"][twin], p["second_b"][twin]),
             4: (p["out_w"][twin], p["out_b"][twin]),
         }

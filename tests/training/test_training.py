@@ -13,7 +13,7 @@ import pytest
 import torch
 from safetensors import safe_open
 
-from pjap_bench import config, evaluation, files, training
+from pjap_bench import config, evaluation, files, products, training
 from pjap_bench.__main__ import main
 from pjap_bench.algorithms import ALGORITHMS
 from pjap_bench.datasets import hdf5
@@ -164,6 +164,17 @@ def test_arms_of_a_seed_start_alike(noise_dataset, fast):
     assert torch.equal(draws["noise.0"], draws["noise.1"]) and torch.equal(draws["sampling.0"], draws["sampling.1"])
     assert not torch.equal(draws["noise.0"], draws["other"])
     assert torch.equal(both._uniform_batch.actions[0], both._uniform_batch.actions[1])
+
+
+def test_extra_sequences_are_measured_in_parts(noise_dataset, fast, monkeypatch):
+    stack = Stack(noise_dataset, {arm: fast | {"sampler": arm} for arm in ("uniform", "pjap")}, [0, 1], CPU)
+    starts = torch.randint(stack.data.starts, (2, 50), generator=torch.Generator().manual_seed(0))
+    state = {name: value[2:] for name, value in stack.tensors().items() if name.startswith("state.")}
+    state = {name.removeprefix("state."): value for name, value in state.items()}
+    expected = stack.algorithm.distances(state, stack.data.batch(starts))
+    for numbers in (1, 100_000, products._PART):  # of one sequence each; a few; all
+        monkeypatch.setattr(products, "_PART", numbers)
+        torch.testing.assert_close(stack._distances(starts, slice(2, 4)), expected)
 
 
 def test_only_samplers_may_differ_inside_a_stack(noise_dataset, fast):
