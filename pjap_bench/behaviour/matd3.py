@@ -91,7 +91,7 @@ def retrain(dataset: str, name: str, settings: dict, output: Path) -> None:
 
 
 def train(environment_class: type[MujocoTask], level: float, settings: dict, seed: int, log: Callable[[str], None]) -> Snapshot:
-    """Trains one system until its noisy return reaches `level`, and gives a snapshot near to it.
+    """Trains one system until its noisy return reaches `level`, or never will at its pace, and gives a snapshot near to it.
 
     While it learns, every `screening_every`-th snapshot plays a few episodes; then those around the two nearest to the
     level do. The `candidates` nearest by then play `evaluation_episodes`, the nearest first: the first that is healthy and
@@ -161,10 +161,10 @@ def _learn(
         return observations, torch.as_tensor(environment.state(physics), dtype=torch.float32)
 
     snapshots: list[Snapshot] = []
-    reached, updates, step = False, 0, 0
+    ended, updates, step = False, 0, 0
     age = np.zeros(environments, dtype=int)
     over = np.ones(environments, dtype=bool)  # the next step begins a new episode
-    while updates < settings["max_updates"] and not reached:
+    while updates < settings["max_updates"] and not ended:
         for _ in range(horizon):
             if over.any():
                 now = environment.reset(random.integers(2**31, size=over.sum()).tolist(), np.flatnonzero(over))
@@ -213,8 +213,16 @@ def _learn(
                     with torch.no_grad():
                         torch._foreach_lerp_(targets, followed, settings["tau"])
         played = [snapshot for snapshot in snapshots if snapshot.mean_return is not None]
-        reached = any(snapshot.mean_return >= level + settings["overshoot"] for snapshot in played)
+        ended = bool(played) and _ended(played, level, settings)
     return snapshots
+
+
+def _ended(played: list[Snapshot], level: float, settings: dict) -> bool:
+    """Whether the level is passed, or would not be reached by `max_updates` at the pace of the last `patience` updates."""
+    updates, best = played[-1].updates, max(snapshot.mean_return for snapshot in played)
+    before = [snapshot.mean_return for snapshot in played if snapshot.updates <= updates - settings["patience"]]
+    pace = (best - max(before)) / settings["patience"] if before else np.inf
+    return best >= level + settings["overshoot"] or best + pace * (settings["max_updates"] - updates) < level
 
 
 def _play(environment_class: type[MujocoTask], snapshot: Snapshot, settings: dict, episodes: int, seed: int) -> Snapshot:

@@ -223,6 +223,22 @@ def test_what_cannot_be_near_enough_does_not_play_in_full(climb):
     assert plays and {episodes for _, episodes in plays} == {8}
 
 
+@pytest.mark.parametrize(
+    ("returns", "ended"),
+    [
+        ([0, 500, 1000, 1500], False),  # 1500 more by 600 updates at the pace of the last 200
+        ([0, 500, 1000, 2100], True),  # the level and 100 more
+        ([0, 1400, 1500, 1600], True),  # 200 more at that pace: 1800
+        ([0, 1400, 1500, 1000, 900], True),  # fallen back: the best counts
+        ([0, 0], False),  # too early to tell
+    ],
+)
+def test_training_ends_at_the_level_or_when_the_pace_is_too_slow_for_it(returns, ended):
+    settings = PAPER | {"patience": 200, "max_updates": 600, "overshoot": 100.0}
+    played = [matd3.Snapshot(100 * (index + 1), [], [], float(each)) for index, each in enumerate(returns)]
+    assert matd3._ended(played, 2000, settings) == ended
+
+
 def test_a_seed_far_from_the_level_is_stuck(monkeypatch):
     monkeypatch.setattr(TwoAgentHalfCheetah, "horizon", 20)
     with pytest.raises(matd3.StuckSeed, match="seed 0 is stuck: no upright, steady policy near a return of 5000"):
