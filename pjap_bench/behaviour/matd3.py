@@ -101,7 +101,7 @@ def train(environment_class: type[MujocoTask], level: float, settings: dict, see
         StuckSeed: this seed got stuck (another gait than running upright, or never near the level): take the next one.
     """
     snapshots = _learn(environment_class, level, settings, seed, log)
-    allowed = settings["tolerance"] * max(abs(level), 1000.0)
+    allowed = _allowed(level, settings)
     # A steady policy's mean over the few episodes lies no further than this from its mean over many, but for chance.
     doubt = 3 * settings["steady_sd"] / settings["screening_episodes"] ** 0.5
 
@@ -218,11 +218,25 @@ def _learn(
 
 
 def _ended(played: list[Snapshot], level: float, settings: dict) -> bool:
-    """Whether the level is passed, or would not be reached by `max_updates` at the pace of the last `patience` updates."""
+    """Whether the level is passed, or out of reach at the pace of the last doubling of the updates.
+
+    Returns grow about as a power of the updates. A seed that would miss the level goes on until it is near enough, unless it
+    would miss that as well. None is given up before `patience` updates.
+    """
     updates, best = played[-1].updates, max(snapshot.mean_return for snapshot in played)
-    before = [snapshot.mean_return for snapshot in played if snapshot.updates <= updates - settings["patience"]]
-    pace = (best - max(before)) / settings["patience"] if before else np.inf
-    return best >= level + settings["overshoot"] or best + pace * (settings["max_updates"] - updates) < level
+    if best >= level + settings["overshoot"]:
+        return True
+    before = max((snapshot.mean_return for snapshot in played if snapshot.updates <= updates / 2), default=0.0)
+    if updates < settings["patience"] or before <= 0.0:
+        return False
+    within_reach = best * (best / before) ** np.log2(settings["max_updates"] / updates)
+    near = level - _allowed(level, settings) + settings["overshoot"]
+    return within_reach < (level if best >= near else near)
+
+
+def _allowed(level: float, settings: dict) -> float:
+    """How far from the level a policy's mean return may lie."""
+    return settings["tolerance"] * max(abs(level), 1000.0)
 
 
 def _play(environment_class: type[MujocoTask], snapshot: Snapshot, settings: dict, episodes: int, seed: int) -> Snapshot:

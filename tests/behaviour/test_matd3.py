@@ -226,17 +226,22 @@ def test_what_cannot_be_near_enough_does_not_play_in_full(climb):
 @pytest.mark.parametrize(
     ("returns", "ended"),
     [
-        ([0, 500, 1000, 1500], False),  # 1500 more by 600 updates at the pace of the last 200
-        ([0, 500, 1000, 2100], True),  # the level and 100 more
-        ([0, 1400, 1500, 1600], True),  # 200 more at that pace: 1800
-        ([0, 1400, 1500, 1000, 900], True),  # fallen back: the best counts
-        ([0, 0], False),  # too early to tell
+        ([100, 500, 600, 700], False),  # 1.4 times that of half the updates, so 980 after twice as many
+        ([100, 500, 500, 600], True),  # 1.2 times: 720
+        ([100, 500, 600, 660], False),  # 1.32 times: 871, near enough to 1000
+        ([100, 500, 600, 660, 700, 790, 810], False),  # 959: near enough, but not yet
+        ([100, 500, 600, 660, 700, 790, 860], True),  # 995 at most, and near enough already
+        ([100, 500, 1060], True),  # the level and 50 more
+        ([100, 500, 600, 700, 300], False),  # fallen back: the best counts
+        ([100, 500, 500, 500, 500], True),  # it grows no more
+        ([100, 110], False),  # too early to tell
+        ([-300, -200, -100, 50], False),  # no power of the updates
     ],
 )
-def test_training_ends_at_the_level_or_when_the_pace_is_too_slow_for_it(returns, ended):
-    settings = PAPER | {"patience": 200, "max_updates": 600, "overshoot": 100.0}
+def test_training_ends_at_the_level_or_when_its_pace_is_too_slow_for_it(returns, ended):
+    settings = PAPER | {"patience": 300, "max_updates": 800, "overshoot": 50.0, "tolerance": 0.2}
     played = [matd3.Snapshot(100 * (index + 1), [], [], float(each)) for index, each in enumerate(returns)]
-    assert matd3._ended(played, 2000, settings) == ended
+    assert matd3._ended(played, 1000, settings) == ended
 
 
 def test_a_seed_far_from_the_level_is_stuck(monkeypatch):
