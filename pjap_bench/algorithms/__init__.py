@@ -37,7 +37,10 @@ class Algorithm(Protocol):
         ...
 
     def distances(self, state: State, batch: Batch) -> Tensor:
-        """Mean |policy's action - data action| of each sequence, over its steps, agents and action numbers: [R, B]."""
+        """Mean |policy's action - data action| of each sequence, over its steps, agents and action numbers: [R, B].
+
+        Each sequence on its own: they may come in parts.
+        """
         ...
 
 

@@ -74,7 +74,9 @@ def retrain(dataset: str, name: str, settings: dict, output: Path) -> None:
             _say(str(error))
     else:
         raise BenchError(
-            f"{SEED_ATTEMPTS} seeds got stuck", where=name, do="lower its level in the card, or raise behaviour.max_updates"
+            f"{SEED_ATTEMPTS} seeds got stuck",
+            where=name,
+            do="lower its level in the card, or raise max_updates and patience (`training` of the card, else `behaviour`)",
         )
     metadata = {
         "environment": card["environment"],
@@ -95,7 +97,8 @@ def train(environment_class: type[MujocoTask], level: float, settings: dict, see
 
     While it learns, every `screening_every`-th snapshot plays a few episodes; then those around the two nearest to the
     level do. The `candidates` nearest by then play `evaluation_episodes`, the nearest first: the first that is healthy and
-    within the tolerance is the one. (When the pinned policies were trained, all snapshots and all candidates played.)
+    within the tolerance is the one. (When the pinned policies were trained, all snapshots and all candidates played, and
+    no training ended by its pace.)
 
     Raises:
         StuckSeed: this seed got stuck (another gait than running upright, or never near the level): take the next one.
@@ -220,15 +223,16 @@ def _learn(
 def _ended(played: list[Snapshot], level: float, settings: dict) -> bool:
     """Whether the level is passed, or out of reach at the pace of the last doubling of the updates.
 
-    Returns grow about as a power of the updates. A seed that would miss the level goes on until it is near enough, unless it
-    would miss that as well. None is given up before `patience` updates.
+    Returns grow about as a power of the updates; one below 1 counts as 1. A seed that would miss the level goes on until it
+    is near enough, unless it would miss that as well. None is given up before `patience` updates.
     """
     updates, best = played[-1].updates, max(snapshot.mean_return for snapshot in played)
     if best >= level + settings["overshoot"]:
         return True
-    before = max((snapshot.mean_return for snapshot in played if snapshot.updates <= updates / 2), default=0.0)
-    if updates < settings["patience"] or before <= 0.0:
+    if updates < settings["patience"]:
         return False
+    before = max((snapshot.mean_return for snapshot in played if snapshot.updates <= updates / 2), default=1.0)
+    best, before = max(best, 1.0), max(before, 1.0)
     within_reach = best * (best / before) ** np.log2(settings["max_updates"] / updates)
     near = level - _allowed(level, settings) + settings["overshoot"]
     return within_reach < (level if best >= near else near)

@@ -235,13 +235,20 @@ def test_what_cannot_be_near_enough_does_not_play_in_full(climb):
         ([100, 500, 600, 700, 300], False),  # fallen back: the best counts
         ([100, 500, 500, 500, 500], True),  # it grows no more
         ([100, 110], False),  # too early to tell
-        ([-300, -200, -100, 50], False),  # no power of the updates
+        ([-300, -200, 100, 300], False),  # 300 times that of half the updates, which counts as 1
+        ([-300, -200, -100, -50], True),  # no growth from 1 on
     ],
 )
 def test_training_ends_at_the_level_or_when_its_pace_is_too_slow_for_it(returns, ended):
     settings = PAPER | {"patience": 300, "max_updates": 800, "overshoot": 50.0, "tolerance": 0.2}
     played = [matd3.Snapshot(100 * (index + 1), [], [], float(each)) for index, each in enumerate(returns)]
     assert matd3._ended(played, 1000, settings) == ended
+
+
+def test_a_level_that_is_passed_ends_the_training(monkeypatch):
+    monkeypatch.setattr(TwoAgentHalfCheetah, "horizon", 20)
+    assert matd3._learn(TwoAgentHalfCheetah, -1e9, TINY, 0, quiet)[-1].updates == 40
+    assert matd3._learn(TwoAgentHalfCheetah, 1e9, TINY | {"patience": 100}, 0, quiet)[-1].updates == 120
 
 
 def test_a_seed_far_from_the_level_is_stuck(monkeypatch):

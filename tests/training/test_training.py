@@ -168,6 +168,7 @@ def test_arms_of_a_seed_start_alike(noise_dataset, fast):
 
 def test_extra_sequences_are_measured_in_parts(noise_dataset, fast, monkeypatch):
     stack = Stack(noise_dataset, {arm: fast | {"sampler": arm} for arm in ("uniform", "pjap")}, [0, 1], CPU)
+    stack.advance(5)  # arms of a seed start alike
     starts = torch.randint(stack.data.starts, (2, 50), generator=torch.Generator().manual_seed(0))
     state = {name: value[2:] for name, value in stack.tensors().items() if name.startswith("state.")}
     state = {name.removeprefix("state."): value for name, value in state.items()}
