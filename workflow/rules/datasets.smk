@@ -180,8 +180,9 @@ for path in sorted(cards.FOLDER.glob("*.smk")):
     include: path
 
 
-# Off the default path: `snakemake behaviour_policies` trains them anew, in a little more than an hour of core time. They are
-# others than the pinned ones, of about the same returns: those were chosen by a fuller screening, and processors round differently.
+# Off the default path: `snakemake behaviour_policies` trains them anew, in about 45 minutes of core time. They are others than
+# the pinned ones, of about the same returns: those were trained for longer and chosen by a fuller screening, and processors round
+# differently.
 rule behaviour_policies:
     input:
         [
