@@ -181,7 +181,7 @@ for path in sorted(cards.FOLDER.glob("*.smk")):
 
 
 # Off the default path: `snakemake behaviour_policies` trains them anew, in about 50 minutes of core time. They are others than
-# the pinned ones, of about the same returns: those were trained for longer and chosen by a fuller screening, and processors round
+# the pinned ones: those were chosen by a fuller screening, Good's settings were others (see its card), and processors round
 # differently.
 rule behaviour_policies:
     input:
