@@ -5,6 +5,7 @@ Settings come as JSON, as the workflow passes them; Snakemake's --printshellcmds
 
 import argparse
 import json
+import math
 import os
 import sys
 from pathlib import Path
@@ -402,7 +403,7 @@ def _parser() -> argparse.ArgumentParser:
         "--evaluators", type=_not_negative, default=0, help="processes that play evaluations while training goes on"
     )
     added.add_argument(
-        "--stop-after", type=float, default=0, metavar="MINUTES", help="stop at a checkpoint, exit code 75; 0: never"
+        "--stop-after", type=_minutes, default=0, metavar="MINUTES", help="stop at a checkpoint, exit code 75; 0: never"
     )
 
     labelled(command("summarise", summarise), "results")
@@ -486,6 +487,16 @@ def _json(text: str) -> dict:
 
 def _not_negative(text: str) -> int:
     return 0 if text == "0" else _positive(text)
+
+
+def _minutes(text: str) -> float:
+    try:
+        value = float(text)
+    except ValueError:
+        value = -1.0
+    if not 0 <= value < math.inf:
+        raise argparse.ArgumentTypeError(f"{text} is no number of minutes (0 or more)")
+    return value
 
 
 def _positive(text: str) -> int:

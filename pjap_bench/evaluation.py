@@ -43,12 +43,15 @@ class Evaluations:
             self._pool = ProcessPoolExecutor(processes, mp_context=context, initializer=_prepare)
 
     def start(self, request: Request) -> None:
-        """Asks for an evaluation."""
+        """Asks for an evaluation. A policy that is not finite does not play: its returns are NaN."""
         environment_class, layout, normaliser = self._player
         results = []
         for run, seeds in enumerate(request.seeds):
             task = (environment_class, layout, request.policies[run : run + 1].clone(), normaliser, [seeds])
-            results.append(self._submit(*task) if self._pool else evaluate(*task))
+            if not request.policies[run].isfinite().all():
+                results.append(np.full((1, len(seeds)), np.nan))
+            else:
+                results.append(self._submit(*task) if self._pool else evaluate(*task))
         self._waiting.append((request, results))
 
     def finished(self, wait: bool = False) -> list[tuple[Request, np.ndarray]]:

@@ -30,7 +30,8 @@ class Priorities:
     def sample(self, uniforms: Tensor) -> Tensor:
         """One draw from each of B equal shares of a run's total priority: uniforms [R, B] -> start indices [R, B]."""
         size = uniforms.shape[1]
-        cumulative = self._sums.cumsum(dim=1)
+        # With a row too many: a GPU adds up a single one in another order each time.
+        cumulative = torch.cat([self._sums, self._sums[:1]]).cumsum(dim=1)[:-1]
         shares = torch.arange(size, dtype=torch.float64, device=uniforms.device)
         wanted = (shares + uniforms) / size * cumulative[:, -1:]  # [R, B]
         # Rounding can point past the end of all or before the start of a block: draws go to the last block of positive

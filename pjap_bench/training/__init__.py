@@ -50,16 +50,22 @@ def train(
             depend on, so that a changed configuration starts anew; it is removed when the results are written.
 
     Raises:
-        BenchError: bad data, a broken checkpoint, or a run whose numbers are no longer finite (named with its update; the
-            other runs are finished first, and their results lie in the folder `stopped` beside the checkpoint).
+        BenchError: bad data, a broken checkpoint, a device without room for the stack, or a run whose numbers are no longer
+            finite (named with its update; the other runs are finished first, and their results lie in the folder `stopped`
+            beside the checkpoint, which stays).
         TimeIsUp: after `stop_after` minutes, at a checkpoint.
     """
     began = time.monotonic()
     device = _device(job_settings["device"], settings)
     products.set_up(job_settings["threads"], next(iter(settings.values()))["precision"])
-    job = _Job(dataset_path, settings, seeds, stamp, device, job_settings)
+    try:
+        job = _Job(dataset_path, settings, seeds, stamp, device, job_settings)
+    except torch.OutOfMemoryError as error:
+        reason = str(error).partition(". ")[0]
+        raise BenchError(reason, where="--device", do="lower jobs.runs_per_stack, or use a larger GPU") from error
     identity = job_identity(settings, seeds, stamp, device)
     checkpoint = checkpoint_folder / f"{identity[:16]}.safetensors"
+    _tidy(checkpoint, job.name)
     with contextlib.closing(job.evaluations):
         if checkpoint.exists():
             job.resume(checkpoint, identity)
@@ -82,13 +88,12 @@ def train(
             if now - said > _PROGRESS_SECONDS or job.update == job.updates:
                 said = now
                 _say(_progress(job.name, job.update, job.updates, (job.update - first) / (now - started)))
+        if job.stopped:
+            job.save(checkpoint, identity)  # the same command would end here again: at once
         if len(job.stopped) < len(job.stack.runs):
             job.evaluate("final")
             job.collect_evaluations(wait=True)
             job.write(checkpoint_folder / "stopped" if job.stopped else output)
-    checkpoint.unlink(missing_ok=True)
-    with contextlib.suppress(OSError):  # not empty: other checkpoints lie there
-        checkpoint_folder.rmdir()
     if job.stopped:
         reasons = [
             f"{job.stack.runs[run][0]} seed {job.stack.runs[run][1]} at update {update} ({what})"
@@ -97,8 +102,21 @@ def train(
         raise BenchError(
             f"stopped because a number is not finite: {'; '.join(reasons)}",
             where=job.name,
-            do="lower training.reward_scale or the learning rates, or look at the dataset; other runs are not affected",
+            do="lower training.reward_scale or the learning rates, or look at the dataset; other runs are not affected. To train "
+            f"them once more as they were, delete {checkpoint}",
         )
+    checkpoint.unlink(missing_ok=True)
+    with contextlib.suppress(OSError):  # not empty: other checkpoints lie there
+        checkpoint_folder.rmdir()
+
+
+def _tidy(checkpoint: Path, name: str) -> None:
+    """Removes what a process that was killed while writing this checkpoint left; says that checkpoints of others are there."""
+    for left in checkpoint.parent.glob(f".{checkpoint.stem}.*"):
+        left.unlink()
+    others = [each for each in checkpoint.parent.glob("[!.]*.safetensors") if each != checkpoint]
+    if others and not checkpoint.exists():
+        _say(f"{name}: starts anew; {others[0]} is of other settings, data or code")
 
 
 def job_identity(settings: dict[str, dict], seeds: list[int], stamp: dict, device: torch.device) -> str:

@@ -49,8 +49,8 @@ def load(path: Path, identity: str, stack: Stack) -> tuple[dict[str, Tensor], di
         )
     live = {f"stack.{name}": value for name, value in stack.tensors().items()}
     states = {f"random.{name}": each for name, each in stack.generators().items()}
-    shapes = {name: tensors[name].shape for name in live.keys() & tensors.keys()}
-    if not tensors.keys() >= live.keys() | states.keys() or any(live[name].shape != shape for name, shape in shapes.items()):
+    alike = all(_form(tensors[name]) == _form(live[name]) for name in live.keys() & tensors.keys())
+    if not (alike and tensors.keys() >= live.keys() | states.keys()):
         raise BenchError("the checkpoint lacks tensors of this stack", where=path, do=_ADVICE)
     for name, value in live.items():
         value.copy_(tensors[name])
@@ -58,3 +58,7 @@ def load(path: Path, identity: str, stack: Stack) -> tuple[dict[str, Tensor], di
         each.set_state(tensors[name])
     more = {name.removeprefix("more."): value.clone() for name, value in tensors.items() if name.startswith("more.")}
     return more, progress
+
+
+def _form(tensor: Tensor) -> tuple:
+    return tensor.shape, tensor.dtype

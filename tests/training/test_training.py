@@ -206,15 +206,25 @@ def test_a_graph_is_the_step_itself_without_a_gpu():
     assert captured(step, {}, {}, CPU) is step
 
 
-def test_a_changed_configuration_starts_anew_and_never_takes_a_foreign_checkpoint(noise_file, tmp_path, fast, monkeypatch):
+def test_a_changed_configuration_starts_anew_and_never_takes_a_foreign_checkpoint(
+    noise_file, tmp_path, fast, monkeypatch, capsys
+):
     checkpoint = interrupted(noise_file, tmp_path, fast, monkeypatch)
     changed = fast | {"batch": 5}
     fresh = run(noise_file, tmp_path / "fresh", changed)
+    left = checkpoint.with_name(f".{checkpoint.stem}.killed.safetensors")  # by a process killed while writing
+    left.touch()
+    capsys.readouterr()
     assert (run(noise_file, tmp_path, changed) / "metrics.csv").read_bytes() == (fresh / "metrics.csv").read_bytes()
+    assert f"starts anew; {checkpoint} is of other settings" in capsys.readouterr().err
     identity = training.job_identity({"pjap": changed | {"sampler": "pjap"}}, [0], STAMP, CPU)
     checkpoint.rename(checkpoint.with_name(f"{identity[:16]}.safetensors"))
     with pytest.raises(BenchError, match=r"another configuration.*delete it"):
         run(noise_file, tmp_path, changed)
+    left.rename(checkpoint.with_name(f".{identity[:16]}.killed.safetensors"))
+    with pytest.raises(BenchError):
+        run(noise_file, tmp_path, changed)
+    assert [path.suffix for path in checkpoint.parent.iterdir()] == [".safetensors"]
 
 
 @pytest.mark.parametrize("damage", [lambda data: data[:100], lambda data: b"", lambda data: b"x" * 500])
@@ -231,6 +241,16 @@ def test_a_checkpoint_that_lacks_a_tensor_is_refused(noise_file, tmp_path, fast,
         metadata = file.metadata()
         tensors = {name: file.get_tensor(name) for name in file.keys() if name != "stack.state.critic"}  # noqa: SIM118
     checkpoint.write_bytes(training.safetensors.torch.save(tensors, metadata=metadata))
+    with pytest.raises(BenchError, match="lacks tensors"):
+        run(noise_file, tmp_path, fast)
+
+
+def test_a_checkpoint_with_a_tensor_of_another_type_is_refused(noise_file, tmp_path, fast, monkeypatch):
+    checkpoint = interrupted(noise_file, tmp_path, fast, monkeypatch)
+    with safe_open(checkpoint, framework="pt") as file:
+        tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+        tensors["stack.state.critic"] = tensors["stack.state.critic"].double()
+        checkpoint.write_bytes(training.safetensors.torch.save(tensors, metadata=file.metadata()))
     with pytest.raises(BenchError, match="lacks tensors"):
         run(noise_file, tmp_path, fast)
 
@@ -265,7 +285,10 @@ def test_a_diverged_run_is_named_and_the_others_finish(noise_file, tmp_path, fas
     with pytest.raises(BenchError, match=r"noise/uniform\+pjap.*pjap seed 1 at update 17"):
         run(noise_file, tmp_path / "ill", fast, seeds=(0, 1), arms=("uniform", "pjap"))
     assert not (tmp_path / "ill" / "out").exists()
-    assert not list((tmp_path / "ill" / "checkpoints").glob("*.safetensors"))
+    updates = poison(monkeypatch, [3], 17)
+    with pytest.raises(BenchError, match=r"pjap seed 1 at update 17.*delete .*\.safetensors"):
+        run(noise_file, tmp_path / "ill", fast, seeds=(0, 1), arms=("uniform", "pjap"))
+    assert not updates  # not trained once more
     stopped = tmp_path / "ill" / "checkpoints" / "stopped"
     for name, kept_until in zip(TABLES, (10, 0), strict=True):
         kept, expected = (pd.read_csv(folder / name) for folder in (stopped, clean))
@@ -280,7 +303,10 @@ def test_a_stack_ends_when_all_its_runs_have_diverged(noise_file, tmp_path, fast
     with pytest.raises(BenchError, match="seed 0 at update 12"):
         run(noise_file, tmp_path, fast)
     assert max(updates) == 20
-    assert not list((tmp_path / "checkpoints").rglob("*.*"))
+    assert not (tmp_path / "checkpoints" / "stopped").exists()
+    with pytest.raises(BenchError, match="seed 0 at update 12"):
+        run(noise_file, tmp_path, fast)
+    assert max(updates) == 20
 
 
 def test_parameters_that_diverge_in_the_last_update_are_no_success(noise_file, tmp_path, fast, monkeypatch):
@@ -357,6 +383,13 @@ def test_arguments_that_cannot_be(noise_file, tmp_path, label, capsys, settings,
     assert message in capsys.readouterr().err
 
 
+@pytest.mark.parametrize("minutes", ["-1", "nan", "inf", "soon"])
+def test_a_budget_that_is_no_time(capsys, minutes):
+    with pytest.raises(SystemExit, match="2"):
+        main(["train", "--stop-after", minutes])
+    assert f"{minutes} is no number of minutes" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize(
     ("device", "precision", "message"),
     [("cpu", "tf32", "a CPU has no tf32"), ("cuda", "float32", "no CUDA device is to be had")],
@@ -365,6 +398,15 @@ def test_a_device_that_is_not_there(noise_file, tmp_path, fast, monkeypatch, dev
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     with pytest.raises(BenchError, match=message):
         run(noise_file, tmp_path, fast | {"precision": precision}, device=device)
+
+
+def test_a_device_without_room_for_the_stack(noise_file, tmp_path, fast, monkeypatch):
+    def full(*_):
+        raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB.")
+
+    monkeypatch.setattr(training, "Stack", full)
+    with pytest.raises(BenchError, match=r"CUDA out of memory.*lower jobs.runs_per_stack"):
+        run(noise_file, tmp_path, fast)
 
 
 def test_a_checkpoint_of_the_papers_size_is_small(noise_dataset):

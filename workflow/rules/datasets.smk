@@ -180,7 +180,7 @@ for path in sorted(cards.FOLDER.glob("*.smk")):
     include: path
 
 
-# Off the default path: `snakemake behaviour_policies` trains them anew, in about 50 minutes of core time. They are others than
+# Off the default path: `snakemake behaviour_policies` trains them anew, in some 30 minutes of core time. They are others than
 # the pinned ones: those were chosen by a fuller screening, Good's settings were others (see its card), and processors round
 # differently.
 rule behaviour_policies:

@@ -24,12 +24,13 @@ rule train:
         seeds=r"\d+-\d+",
     container:
         TRAIN
-    threads: SETTINGS["jobs"]["threads"]
+    threads: SETTINGS["jobs"]["threads"] + SETTINGS["jobs"]["evaluators"]
     resources:
-        mem_mb=4000,
+        mem_mb=4000 + 1000 * SETTINGS["jobs"]["evaluators"],
         runtime=24 * 60,
         gpu=int(SETTINGS["jobs"]["device"] == "cuda"),
         # Resources and no parameters: what a result does not depend on must not rerun it.
+        own_threads=SETTINGS["jobs"]["threads"],
         checkpoint_every=SETTINGS["jobs"]["checkpoint_every"],
         evaluators=SETTINGS["jobs"]["evaluators"],
         stop_after=SETTINGS["jobs"]["stop_after"],
@@ -43,7 +44,7 @@ rule train:
         device=SETTINGS["jobs"]["device"],
     shell:
         "python -m pjap_bench train --dataset {input.data:q} --seeds {params.seeds} --settings {params.settings:q}"
-        " --label {params.label:q} --threads {threads} --device {params.device}"
+        " --label {params.label:q} --threads {resources.own_threads} --device {params.device}"
         " --evaluators {resources.evaluators} --stop-after {resources.stop_after}"
         " --checkpoint-every {resources.checkpoint_every} --checkpoints {params.checkpoints:q}"
         " --output {params.folder:q} 2>&1 | tee {log:q}"
