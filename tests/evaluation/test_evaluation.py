@@ -5,9 +5,10 @@ import numpy as np
 import pytest
 import torch
 
+from pjap_bench import evaluation
 from pjap_bench.datasets.sequences import Normaliser
 from pjap_bench.environments import ENVIRONMENTS, ThreeAgentHopper, TwoAgentHalfCheetah
-from pjap_bench.evaluation import Evaluations, Request, evaluate
+from pjap_bench.evaluation import evaluate
 from pjap_bench.networks import policy_layout, policy_step, policy_unroll, with_agent_id
 
 LAYOUT = policy_layout(agents=2, observation=13, action=3, width=8)
@@ -57,16 +58,17 @@ def test_the_normaliser_is_used(monkeypatch):
     assert returns[0] != returns[1]
 
 
-@pytest.mark.parametrize("processes", [0, 1])
-def test_a_policy_that_is_not_finite_does_not_play(monkeypatch, processes):
-    monkeypatch.setattr(TwoAgentHalfCheetah, "horizon", 3)
+def test_a_policy_that_is_not_finite_does_not_play(monkeypatch):
+    """The simulator would warn into a file of the working folder, for every step."""
+    played = []
+    monkeypatch.setattr(evaluation, "evaluate", lambda *task: played.append(task[2]) or np.ones((1, 2)))
     policies = stack(0, 1)
     policies[0, -1] = float("nan")
-    evaluations = Evaluations(TwoAgentHalfCheetah, LAYOUT, NORMALISER, processes)
-    evaluations.start(Request(0, "training", policies, [[1, 2], [1, 2]]))
-    ((_, returns),) = evaluations.finished(wait=True)
-    evaluations.close()
-    assert np.isnan(returns[0]).all() and np.isfinite(returns[1]).all()
+    evaluations = evaluation.Evaluations(TwoAgentHalfCheetah, LAYOUT, NORMALISER, 0)
+    evaluations.start(evaluation.Request(0, "training", policies, [[1, 2], [1, 2]]))
+    ((_, returns),) = evaluations.finished()
+    assert np.isnan(returns[0]).all() and (returns[1] == 1).all()
+    assert len(played) == 1 and torch.equal(played[0], policies[1:])
 
 
 def test_nothing_is_earned_after_the_end(monkeypatch):
