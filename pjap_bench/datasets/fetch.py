@@ -40,6 +40,7 @@ _ATTEMPTS = 5  # in a row that bring nothing new, at each URL
 _WAITS = (1, 2, 4, 8)  # seconds between them
 _TIMEOUT = (20, 60)  # seconds, to connect and for the next bytes
 _BLOCK = 1 << 20
+_BEGINNINGS = {".zip": ("zip archive", b"PK"), ".h5": ("HDF5 file", b"\x89HDF"), ".hdf5": ("HDF5 file", b"\x89HDF")}
 _AGAIN = "check the network and the card's urls, then run again: what has arrived is kept where the server can go on from it"
 
 
@@ -64,12 +65,12 @@ def fetch(urls: list[str], target: str | Path, *, size: int | None, sha256: str 
 
     A download goes on from where the last one stopped if the server can and the file is the same: known by its sha256, else
     by the server's ETag. Length and sha256 count in the end, however the bytes came together. Where `sha256` is None, the
-    first download writes datasets/locks/NAME.yaml (beside the target if the repository cannot be written) and later ones
-    must match that. A second process waits for the first and uses its file.
+    first download writes datasets/locks/NAME.yaml, NAME with its suffix (beside the target if the repository cannot be
+    written), and later ones must match that. A second process waits for the first and uses its file.
 
     Args:
         urls: http, https or file addresses, the preferred one first.
-        target: the file to write; its suffix .zip means that it must begin like one.
+        target: the file to write; with the suffix .zip, .h5 or .hdf5 it must begin like one, with any but .html not like a page.
         size: bytes, or None.
         sha256: 64 hex digits, or None.
         progress: a line that is redrawn on a terminal, lines of their own in a log, on standard error.
@@ -78,10 +79,10 @@ def fetch(urls: list[str], target: str | Path, *, size: int | None, sha256: str 
         BenchError: no URL works (each with its reason), a file that is there but wrong, a full disk, a folder without access.
     """
     target = Path(target)
-    wanted = _wanted(target, size, sha256)
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
         with _only_process(target, progress):
+            wanted = _wanted(target, size, sha256)  # the record may be another process's, just written
             if not _is_there(target, wanted):
                 _download(urls, target, wanted, progress)
             if wanted.sha256 is None:
@@ -152,7 +153,7 @@ def unpack(archive: str | Path, folder: str | Path, *, only: str = "*", limit: i
 def _wanted(target: Path, size: int | None, sha256: str | None) -> _Wanted:
     if sha256 is not None:
         return _Wanted(size, sha256, "the card")
-    for record in (RECORDS / f"{target.stem}.yaml", _record_beside(target)):
+    for record in (RECORDS / f"{target.name}.yaml", _record_beside(target)):
         if record.exists():
             found = files.read_yaml(record)
             if not (isinstance(found, dict) and isinstance(found.get("size"), int) and isinstance(found.get("sha256"), str)):
@@ -168,7 +169,8 @@ def _is_there(target: Path, wanted: _Wanted) -> bool:
     """Whether the file is there; one that is there and wrong is an error, since the user may have put it there."""
     if not target.exists():
         return False
-    reason = _wrong_length(target.stat().st_size, wanted)
+    with open(target, "rb") as file:
+        reason = _wrong_length(target.stat().st_size, wanted) or _wrong_beginning(file.read(1024), target.suffix)
     if reason is None and wanted.sha256 is not None:
         reason = _wrong_hash(files.sha256(target), wanted)
     if reason:
@@ -177,9 +179,19 @@ def _is_there(target: Path, wanted: _Wanted) -> bool:
 
 
 def _wrong_length(found: int, wanted: _Wanted) -> str | None:
+    if found == 0:
+        return "0 bytes long"
     if wanted.size is not None and found != wanted.size:
         return f"{found} bytes long, but {wanted.source} says {wanted.size}"
     return None
+
+
+def _wrong_beginning(block: bytes, suffix: str) -> str | None:
+    """A page of a login or of an error is often sent with status 200 and no honest type."""
+    if suffix != ".html" and block.lstrip()[:15].lower().startswith((b"<!doctype html", b"<html")):
+        return "an HTML page"
+    kind, beginning = _BEGINNINGS.get(suffix, ("", b""))
+    return None if block.startswith(beginning) else f"no {kind}"
 
 
 def _wrong_hash(found: str, wanted: _Wanted) -> str | None:
@@ -198,7 +210,7 @@ def _record(target: Path, urls: list[str]) -> None:
     }
     text = "# What the first download was; every later one must be the same.\n" + yaml.safe_dump(record, sort_keys=False)
     try:
-        files.write_text(RECORDS / f"{target.stem}.yaml", text)
+        files.write_text(RECORDS / f"{target.name}.yaml", text)
     except BenchError:  # a repository that is only read
         files.write_text(_record_beside(target), text)
 
@@ -347,11 +359,9 @@ def _where(response: requests.Response) -> str:
 
 
 def _check_beginning(block: bytes, part: "_Part", url: str) -> None:
-    """A page of a login or of an error is often sent with status 200 and no honest type."""
-    if part.suffix == ".zip" and not block.startswith(b"PK"):
+    if reason := _wrong_beginning(block, part.suffix):
         part.forget()
-        page = block.lstrip()[:15].lower().startswith((b"<!doctype html", b"<html"))
-        raise _Useless(f"{url} is an HTML page, not a zip archive" if page else f"{url} is not a zip archive")
+        raise _Useless(f"{url} is {reason}")
 
 
 def _check_space(path: Path, needed: int) -> None:

@@ -1,10 +1,12 @@
 """Downloads and archives: what arrives whole, and every fault that leaves nothing under the final name."""
 
+import contextlib
 import hashlib
 import http.server
 import io
 import multiprocessing
 import os
+import resource
 import shutil
 import stat
 import subprocess
@@ -13,6 +15,7 @@ import threading
 import warnings
 import zipfile
 
+import h5py
 import pytest
 import yaml
 
@@ -97,6 +100,9 @@ class Handler(http.server.BaseHTTPRequestHandler):
 
     def get_text(self):
         self.answer(200, b"not found, sorry")
+
+    def get_empty(self):
+        self.answer(200, b"")
 
     def get_short(self):
         self.answer(200, BODY[:-10])
@@ -192,8 +198,9 @@ def test_a_mirror_on_disk(server, target, tmp_path):
         ("broken", r"broken/a\.zip: HTTP 500 Internal Server Error; 5 attempts"),
         ("redirected", r"redirected to http://[^ ]*/login/page, which is an HTML page"),
         ("login", "it is an HTML page, not the file"),
-        ("page", "is an HTML page, not a zip archive"),
-        ("text", "is not a zip archive"),
+        ("page", "is an HTML page"),
+        ("text", "is no zip archive"),
+        ("empty", "it is 0 bytes long"),
         ("short", rf"it is {SIZE - 10} bytes long, but the card says {SIZE}"),
         ("other", f"sha256 is [0-9a-f]{{64}}, but the card says {SHA256}"),
         ("endless", "does not say how long the file is"),
@@ -206,6 +213,42 @@ def test_every_fault_is_one_error_and_no_file(server, target, kind, message):
     assert "What to do: check the network" in str(caught.value)
     assert visible(target) == []
     assert not target.with_name(".a.zip.part").exists()
+
+
+@pytest.mark.parametrize("name", ["a.hdf5", "a.h5", "a.tar.gz", "a.zip"])
+@pytest.mark.parametrize("content", [PAGE, b"\n" + PAGE, b""])
+def test_a_page_or_nothing_is_no_file_of_any_kind(server, target, tmp_path, monkeypatch, name, content):
+    """Of a file that nothing is known of, from a server, from a mirror on disk or put there by hand."""
+    target, mirror = target.with_name(name), tmp_path / "mirror"
+    mirror.write_bytes(content)
+    monkeypatch.setattr(Handler, "get_page", lambda self: self.answer(200, content))
+    for url in (f"{server.url}/page/{name}", mirror.as_uri()):
+        with pytest.raises(BenchError, match=f"{name}: no URL gave it .*(an HTML page|0 bytes long)"):
+            fetch.fetch([url], target, size=None, sha256=None, progress=False)
+        assert visible(target) == []
+    target.write_bytes(content)
+    with pytest.raises(BenchError, match=f"{name}: (an HTML page|0 bytes long). What to do: delete it, then run again"):
+        fetch.fetch([], target, size=None, sha256=None, progress=False)
+    assert not fetch.RECORDS.exists()
+
+
+@pytest.mark.parametrize("name", ["a.hdf5", "a.h5"])
+def test_an_hdf5_file_begins_like_one(server, target, monkeypatch, name):
+    image = io.BytesIO()
+    with h5py.File(image, "w") as file:
+        file["rewards"] = [1.0]
+    target = target.with_name(name)
+    with pytest.raises(BenchError, match="is no HDF5 file"):
+        fetch.fetch([f"{server.url}/good/{name}"], target, size=None, sha256=None, progress=False)
+    monkeypatch.setattr(Handler, "get_plain", lambda self: self.answer(200, image.getvalue()))
+    fetch.fetch([f"{server.url}/plain/{name}"], target, size=None, sha256=None, progress=False)
+    assert target.read_bytes() == image.getvalue()
+
+
+def test_a_page_is_fetched_where_a_page_is_wanted(server, target):
+    target = target.with_name("a.html")
+    fetch.fetch([f"{server.url}/login/a.html"], target, size=None, sha256=None, progress=False)
+    assert target.read_bytes() == PAGE
 
 
 def test_no_url_works_and_each_says_why(server, target):
@@ -290,18 +333,24 @@ def test_a_part_without_a_hash_needs_the_same_answer(server, target):
 
 def test_the_first_download_is_recorded_and_later_ones_must_match(server, target):
     get(server, target, "good", size=None, sha256=None)
-    record = fetch.RECORDS / "a.yaml"
+    record = fetch.RECORDS / "a.zip.yaml"
     found = yaml.safe_load(record.read_text())
     assert (found["size"], found["sha256"], found["urls"]) == (SIZE, SHA256, [f"{server.url}/good/a.zip"])
     target.unlink()
-    with pytest.raises(BenchError, match=rf"sha256 is .*locks/a\.yaml says {SHA256}"):
+    with pytest.raises(BenchError, match=rf"sha256 is .*locks/a\.zip\.yaml says {SHA256}"):
         get(server, target, "other", size=None, sha256=None)
-    with pytest.raises(BenchError, match=r"locks/a\.yaml: records .* bytes, but the card says 7"):
+    with pytest.raises(BenchError, match=r"locks/a\.zip\.yaml: records .* bytes, but the card says 7"):
         get(server, target, "good", size=7, sha256=None)
     assert visible(target) == []
     record.write_text("sha256: 5")
     with pytest.raises(BenchError, match="not the record of a download"):
         get(server, target, "good", size=None, sha256=None)
+
+
+def test_files_that_differ_in_their_suffix_have_records_of_their_own(server, target, monkeypatch):
+    get(server, target, "good", size=None, sha256=None)
+    fetch.fetch([f"{server.url}/login/a.html"], target.with_name("a.html"), size=None, sha256=None, progress=False)
+    assert sorted(path.name for path in fetch.RECORDS.iterdir()) == ["a.html.yaml", "a.zip.yaml"]
 
 
 def test_the_record_lies_beside_the_file_if_the_repository_is_read_only(server, target, monkeypatch, tmp_path):
@@ -361,6 +410,17 @@ def test_a_disk_that_fills_up(server, tmp_path):
     assert not (disk / "a.zip").exists()
 
 
+@contextlib.contextmanager
+def files_no_longer_than(length: int):
+    """The system refuses what is longer, as it does on a full disk."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (length, hard))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+
+
 def test_a_folder_without_access(server, tmp_path):
     (tmp_path / "file").write_text("")
     with pytest.raises(BenchError, match=r"file/a\.zip: cannot be written \((File exists|Not a directory)\)"):
@@ -374,15 +434,17 @@ def test_a_folder_that_may_not_be_written(server, target):
         get(server, target, "good")
 
 
-def _fetch_and_report(url, target, done):
-    fetch.fetch([url], target, size=SIZE, sha256=SHA256, progress=False)
+def _fetch_and_report(url, target, sha256, records, done):
+    fetch.RECORDS = records
+    fetch.fetch([url], target, size=None, sha256=sha256, progress=False)
     done.put(files.sha256(target))
 
 
-def test_two_processes_share_one_download(server, target):
+@pytest.mark.parametrize("sha256", [SHA256, None])
+def test_two_processes_share_one_download(server, target, sha256):
     context = multiprocessing.get_context("spawn")
     done = context.Queue()
-    arguments = (f"{server.url}/slow/a.zip", target, done)
+    arguments = (f"{server.url}/slow/a.zip", target, sha256, fetch.RECORDS, done)
     workers = [context.Process(target=_fetch_and_report, args=arguments) for _ in range(2)]
     for worker in workers:
         worker.start()
@@ -395,6 +457,19 @@ def test_two_processes_share_one_download(server, target):
         worker.join()
     assert len(server.requests) == 1
     assert [worker.exitcode for worker in workers] == [0, 0]
+    assert fetch.RECORDS.exists() == (sha256 is None)
+
+
+def test_a_process_that_waited_looks_at_the_record_of_the_other(server, target, monkeypatch):
+    @contextlib.contextmanager
+    def when_another_is_done(path, progress):
+        files.write_text(fetch.RECORDS / "a.zip.yaml", yaml.safe_dump({"size": SIZE, "sha256": SHA256}))
+        path.write_bytes(BODY[:-1] + b"x")  # damaged since
+        yield
+
+    monkeypatch.setattr(fetch, "_only_process", when_another_is_done)
+    with pytest.raises(BenchError, match=rf"a\.zip: sha256 is .*a\.zip\.yaml says {SHA256}"):
+        get(server, target, "good", size=None, sha256=None)
 
 
 def test_progress_in_a_log(server, target, capfd):
@@ -505,3 +580,14 @@ def test_archives_larger_than_allowed(archive, tmp_path):
 def test_a_missing_archive(tmp_path):
     with pytest.raises(BenchError, match=r"no\.zip: cannot be unpacked .*No such file"):
         fetch.unpack(tmp_path / "no.zip", tmp_path / "out")
+
+
+@pytest.mark.parametrize(("free", "reason"), [(2, "300004 bytes are needed, 2 are free"), (None, "File too large")])
+def test_a_disk_that_is_full_leaves_nothing_unpacked(archive, tmp_path, monkeypatch, free, reason):
+    path = archive(zipped({"a.vlt/first": b"fits", "a.vlt/second": bytes(300_000)}))
+    if free:
+        monkeypatch.setattr(shutil, "disk_usage", lambda path: shutil._ntuple_diskusage(10, 8, free))
+    refused = pytest.raises(BenchError, match=rf"a\.zip: cannot be unpacked into .*out \({reason}\)\. What to do: free space")
+    with refused, files_no_longer_than(100_000):
+        fetch.unpack(path, tmp_path / "out")
+    assert [found.name for found in tmp_path.iterdir()] == ["a.zip"]

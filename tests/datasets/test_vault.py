@@ -15,6 +15,7 @@ import yaml
 from pjap_bench import files
 from pjap_bench.datasets import cards, fetch, hdf5, vault
 from pjap_bench.errors import BenchError
+from tests.datasets.test_fetch import files_no_longer_than
 from tests.datasets.vaults import content
 
 VAULTS = Path(__file__).parent / "vaults"
@@ -331,6 +332,25 @@ def test_only_a_tail_cannot_be_compared(card, folder):
     remake(folder / "Good", "truncations.", np.zeros((1, 91, 2), dtype=bool))
     with pytest.raises(BenchError, match="tiny_poor: no episode ends"):
         vault.check_published(read(folder), card)
+
+
+@pytest.mark.parametrize(
+    ("longest", "message"),
+    [
+        (8_000, r"out/a\.h5: cannot be written \(File too large\)"),  # unpacked files are shorter, ours is longer
+        (4_000, r"tiny\.zip: cannot be unpacked into .* \(File too large\)"),
+    ],
+)
+def test_a_disk_that_is_full_leaves_nothing_converted(card_file, tmp_path, longest, message):
+    with pytest.raises(BenchError, match=f"{message}.*What to do: free space"), files_no_longer_than(longest):
+        vault.convert_archive("tiny_poor", VAULTS / "tiny.zip", tmp_path / "out" / "a.h5", {})
+    assert list((tmp_path / "out").iterdir()) == []
+
+
+def test_a_folder_that_cannot_be_made(card_file, tmp_path):
+    (tmp_path / "file").touch()
+    with pytest.raises(BenchError, match=r"file/a\.h5: cannot be written \((File exists|Not a directory)\)"):
+        vault.convert_archive("tiny_poor", VAULTS / "tiny.zip", tmp_path / "file" / "a.h5", {})
 
 
 def test_a_card_with_another_uid(card_file, tmp_path):
