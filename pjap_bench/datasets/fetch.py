@@ -10,6 +10,7 @@ import datetime
 import fnmatch
 import hashlib
 import json
+import math
 import os
 import shutil
 import stat
@@ -94,10 +95,47 @@ def fetch(urls: list[str], target: str | Path, *, size: int | None, sha256: str 
     return target
 
 
-def file_name(urls: list[str]) -> str:
-    """What a downloaded file is called: cards with the same first URL share it, two files of one name are kept apart."""
-    path = PurePosixPath(urllib.parse.unquote(urllib.parse.urlsplit(urls[0]).path))
-    return f"{path.stem}-{hashlib.sha256(urls[0].encode()).hexdigest()[:8]}{path.suffix}"
+def check(target: str | Path, *, size: int | None, sha256: str | None) -> None:
+    """Looks whether a file, where there is one, is what the card or the record of its download says.
+
+    Raises:
+        BenchError: it is not, is empty or a page, or cannot be read.
+    """
+    target = Path(target)
+    try:
+        _is_there(target, _wanted(target, size, sha256))
+    except OSError as error:
+        raise BenchError(f"cannot be read ({error.strerror})", where=target, do="check its path and rights") from error
+
+
+def file_name(card: dict) -> str:
+    """What the download of a card is called: by its sha256, so that mirrors may come and go; without one, by its first URL."""
+    key = card.get("sha256") or hashlib.sha256(card["urls"][0].encode()).hexdigest()
+    return f"{key[:16]}{'.zip' if card['source'] == 'og_marl_vault' else '.h5'}"
+
+
+def downloads(cards: dict[str, dict]) -> dict[str, str]:
+    """By name of a download a card that says how to fetch it: cards of one file share it.
+
+    Raises:
+        BenchError: two cards have a URL or a sha256 in common, but not both size and sha256.
+    """
+    found, seen = {}, {}
+    for name, card in cards.items():
+        for shared in filter(None, [*card.get("urls", []), card.get("sha256")]):
+            other = seen.setdefault(shared, name)
+            for key in ("size", "sha256"):
+                if (stated := card.get(key)) != (before := cards[other].get(key)):
+                    what = f"'{key}' is {stated}, but {before} in the card '{other}', which names {shared} too"
+                    raise BenchError(what, where=f"datasets/{name}.yaml", do="make the two cards agree")
+        if "urls" in card:
+            found.setdefault(file_name(card), name)
+    return found
+
+
+def local_path(url: str) -> Path:
+    """The file that a file: address names."""
+    return Path(urllib.request.url2pathname(urllib.parse.urlsplit(url).path))
 
 
 def unpack(archive: str | Path, folder: str | Path, *, only: str = "*", limit: int = 64 << 30, ratio: float = 200.0) -> Path:
@@ -307,7 +345,7 @@ def _receive(url: str, part: "_Part", wanted: _Wanted, bar: "_Progress") -> None
 def _copy(url: str, part: "_Part", wanted: _Wanted, bar: "_Progress") -> None:
     """A mirror on a disk of this machine."""
     part.forget()
-    mirror = Path(urllib.request.url2pathname(urllib.parse.urlsplit(url).path))
+    mirror = local_path(url)
     if not (mirror.is_file() and os.access(mirror, os.R_OK)):
         raise _Useless("no file that can be read")
     with open(mirror, "rb") as source, open(part.path, "wb") as file:
@@ -426,7 +464,7 @@ class _Part:
 
 
 class _Progress:
-    """How far a download is: one line that is redrawn on a terminal, one line per tenth in a log."""
+    """How far a download is: one line that is redrawn on a terminal, a line every ten seconds in a log."""
 
     def __init__(self, name: str, shown: bool):
         self._name, self._shown = name, shown
@@ -434,17 +472,15 @@ class _Progress:
         self.start(0, 0)
 
     def start(self, first: int, total: int) -> None:
-        self._first, self._total, self._began, self._last = first, total, time.monotonic(), -1.0
+        self._first, self._total, self._began, self._last = first, total, time.monotonic(), -math.inf
 
     def show(self, done: int) -> None:
         now = time.monotonic()
-        share = done / self._total if self._total else 1.0
-        due = now - self._last > 0.2 if self._terminal else int(10 * share) > self._last
-        if not self._shown or not (due or done == self._total):
+        if not self._shown or (now - self._last < (0.2 if self._terminal else 10) and done < self._total):
             return
-        self._last = now if self._terminal else int(10 * share)
+        self._last = now
         speed = (done - self._first) / max(now - self._began, 1e-3) / 1e6
-        text = f"{self._name}: {share:4.0%} of {self._total / 1e6:.1f} MB, {speed:.1f} MB/s"
+        text = f"{self._name}: {done / self._total:4.0%} of {self._total / 1e6:.1f} MB, {speed:.1f} MB/s"
         end = "\n" if not self._terminal or done == self._total else ""
         print(f"\r\033[K{text}" if self._terminal else text, end=end, file=sys.stderr, flush=True)
 

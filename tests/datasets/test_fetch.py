@@ -4,6 +4,7 @@ import contextlib
 import hashlib
 import http.server
 import io
+import itertools
 import multiprocessing
 import os
 import resource
@@ -20,7 +21,7 @@ import pytest
 import yaml
 
 from pjap_bench import config, files
-from pjap_bench.datasets import fetch
+from pjap_bench.datasets import cards, fetch
 from pjap_bench.errors import BenchError
 
 
@@ -472,18 +473,82 @@ def test_a_process_that_waited_looks_at_the_record_of_the_other(server, target, 
         get(server, target, "good", size=None, sha256=None)
 
 
-def test_progress_in_a_log(server, target, capfd):
-    get(server, target, "good", progress=True)
+@pytest.fixture
+def clock(monkeypatch):
+    """Blocks of 10 kB, each of which takes three seconds."""
+    monkeypatch.setattr(fetch, "_BLOCK", 10_000)
+    seconds = itertools.count(0, 3)
+    monkeypatch.setattr(fetch.time, "monotonic", lambda: next(seconds))
+
+
+def test_progress_in_a_log(tmp_path, target, capfd, clock):
+    """A line every ten seconds: of the first block, of every fourth after it and of the last."""
+    (tmp_path / "a.zip").write_bytes(BODY)
+    fetch.fetch([(tmp_path / "a.zip").as_uri()], target, size=SIZE, sha256=SHA256, progress=True)
     lines = capfd.readouterr().err.splitlines()
-    assert lines[-1].startswith("a.zip: 100% of 0.3 MB, ")
-    assert len(lines) <= 11
+    assert [line.split(",")[0] for line in lines] == [
+        f"a.zip: {done / SIZE:4.0%} of 0.3 MB" for done in (*range(10_000, SIZE, 40_000), SIZE)
+    ]
     assert "\r" not in "".join(lines)
 
 
-def test_files_of_one_name_are_kept_apart():
-    ours, theirs = ["https://a.org/core/2halfcheetah.zip", "https://b.org/x.zip"], ["https://a.org/omar/2halfcheetah.zip"]
-    assert fetch.file_name(ours) == fetch.file_name(ours[:1]) != fetch.file_name(theirs)
-    assert fetch.file_name(ours).startswith("2halfcheetah-") and fetch.file_name(ours).endswith(".zip")
+def test_progress_on_a_terminal_is_one_line(tmp_path, target, monkeypatch, clock):
+    class Terminal(io.StringIO):
+        def isatty(self):
+            return True
+
+    monkeypatch.setattr(sys, "stderr", Terminal())
+    (tmp_path / "a.zip").write_bytes(BODY)
+    fetch.fetch([(tmp_path / "a.zip").as_uri()], target, size=SIZE, sha256=SHA256, progress=True)
+    first, *redrawn = sys.stderr.getvalue().split("\r\033[K")
+    assert first == ""
+    assert [text.split(",")[0] for text in redrawn[::15]] == [
+        "a.zip:   3% of 0.3 MB",
+        "a.zip:  53% of 0.3 MB",
+        "a.zip: 100% of 0.3 MB",
+    ]
+    assert [text.endswith("\n") for text in redrawn] == [False] * 30 + [True]
+
+
+# What downloads are called
+
+
+def card(source="og_marl_vault", urls=("https://a.org/x.zip",), **more):
+    return {"source": source, "urls": list(urls)} | more
+
+
+def test_a_download_is_named_by_what_it_is():
+    known = card(size=5, sha256="0123456789abcdef" * 4)
+    assert fetch.file_name(known) == "0123456789abcdef.zip"
+    assert fetch.file_name(known | {"urls": ["https://b.org/mirror", *known["urls"]]}) == "0123456789abcdef.zip"
+    assert fetch.file_name(known | {"source": "hdf5"}) == "0123456789abcdef.h5"
+    assert fetch.file_name(card()) == fetch.file_name(card(urls=["https://a.org/x.zip", "https://b.org/x.zip"]))
+    assert fetch.file_name(card()) != fetch.file_name(card(urls=["https://b.org/x.zip"]))
+
+
+def test_cards_of_one_file_share_its_download():
+    known = {"size": 5, "sha256": "0123456789abcdef" * 4}
+    found = {"a": card(), "b": card(), "c": {"source": "generated"}, "d": card(urls=["https://b.org/y.zip"], **known)}
+    assert fetch.downloads(found) == {fetch.file_name(card()): "a", "0123456789abcdef.zip": "d"}
+
+
+@pytest.mark.parametrize(
+    ("one", "other", "message"),
+    [
+        ({"size": 5}, {"size": 6}, "'size' is 6, but 5 in the card 'one', which names https://a.org/x.zip too"),
+        ({}, {"size": 6}, "'size' is 6, but None in"),
+        ({"sha256": "a" * 64}, {"sha256": "b" * 64}, f"'sha256' is {'b' * 64}, but {'a' * 64} in"),
+        ({"sha256": "a" * 64, "size": 5}, {"sha256": "a" * 64, "urls": ["https://b.org"]}, f"which names {'a' * 64} too"),
+    ],
+)
+def test_cards_that_state_different_things_of_one_file(one, other, message):
+    with pytest.raises(BenchError, match=rf"datasets/other\.yaml: .*{message}.*make the two cards agree"):
+        fetch.downloads({"one": card(**one), "other": card(**other)})
+
+
+def test_the_name_in_the_documentation_is_that_of_the_download():
+    text = (config.ROOT / "docs" / "datasets.md").read_text(encoding="utf-8")
+    assert f"results/downloads/{fetch.file_name(cards.load('og_marl_good'))}" in text
 
 
 # Archives

@@ -334,6 +334,17 @@ def test_only_a_tail_cannot_be_compared(card, folder):
         vault.check_published(read(folder), card)
 
 
+def test_an_archive_that_is_not_the_card_s(card_file, tmp_path):
+    """It may have been put there by hand."""
+    shutil.copy(VAULTS / "odd.zip", tmp_path / "a.zip")
+    with pytest.raises(BenchError, match=r"a\.zip: \d+ bytes long, but the card says \d+\. What to do: delete it"):
+        vault.convert_archive("tiny_poor", tmp_path / "a.zip", tmp_path / "out" / "a.h5", {})
+    with pytest.raises(BenchError, match=rf"a\.zip: sha256 is .*, but the card says {SHA256['tiny.zip']}"):
+        name = card_file(size=(tmp_path / "a.zip").stat().st_size)
+        vault.convert_archive(name, tmp_path / "a.zip", tmp_path / "out" / "a.h5", {})
+    assert not (tmp_path / "out").exists()
+
+
 @pytest.mark.parametrize(
     ("longest", "message"),
     [

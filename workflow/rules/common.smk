@@ -18,6 +18,9 @@ LABEL = json.dumps(
 def outside_of_the_project():
     """The folders beyond the project's that steps read or write, links followed: the results, and the files that cards name."""
     files = [Path(card["file"]) for card in CARDS.values() if "file" in card]
+    files += [
+        fetch.local_path(url) for card in CARDS.values() for url in card.get("urls", []) if url.startswith("file:")
+    ]
     folders = {Path(SETTINGS["results"]).resolve(), *(file.parent.resolve() for file in files if file.exists())}
     return sorted(str(folder) for folder in folders if not folder.is_relative_to(Path.cwd()))
 
@@ -88,8 +91,7 @@ MIXTURES = [name for name, card in CARDS.items() if card["source"] == "mixture"]
 VAULTS = [name for name, card in CARDS.items() if card["source"] == "og_marl_vault"]
 IMPORTED = [name for name, card in CARDS.items() if card["source"] in ("hdf5", "minari")]
 DOWNLOADS = f"{SETTINGS['results']}/downloads"
-# Cards with the same first URL share a download; any of them says how to fetch it.
-ARCHIVES = {fetch.file_name(card["urls"]): name for name, card in CARDS.items() if "urls" in card}
+ARCHIVES = fetch.downloads(CARDS)
 
 
 def mixed_files(wildcards):
@@ -107,5 +109,5 @@ def imported_file(wildcards):
     """The file that a card names, or its download; a Minari dataset lies in Minari's own folder."""
     card = CARDS[wildcards.dataset]
     if "urls" in card:
-        return f"{DOWNLOADS}/{fetch.file_name(card['urls'])}"
+        return f"{DOWNLOADS}/{fetch.file_name(card)}"
     return card.get("file", [])

@@ -97,7 +97,8 @@ rule describe_dataset:
         " --output {output.description:q} --croissant {output.croissant:q} > {log:q} 2>&1"
 
 
-# The one rule that needs a network. Archives lie beside the scales: one download serves all of them.
+# The one rule that needs a network. Archives lie beside the scales: one download serves all of them. What it and the conversion
+# say goes to the terminal and into the log: the profile's `quiet` would hide progress and the logs of failed jobs.
 rule fetch_archive:
     output:
         f"{DOWNLOADS}/{{archive}}",
@@ -111,17 +112,18 @@ rule fetch_archive:
     resources:
         mem_mb=500,
         runtime=720,
-    params:
-        # Neither code nor urls: a new mirror or a new line of code must not fetch gigabytes anew.
-        wanted=lambda wildcards: [CARDS[ARCHIVES[wildcards.archive]].get(key) for key in ("size", "sha256")],
+        # A resource and no parameter: another card of the same file must not fetch gigabytes anew.
         dataset=lambda wildcards: ARCHIVES[wildcards.archive],
+    params:
+        # Neither code nor urls: a new mirror or a new line of code must not fetch gigabytes anew, either.
+        wanted=lambda wildcards: [CARDS[ARCHIVES[wildcards.archive]].get(key) for key in ("size", "sha256")],
     shell:
-        "PJAP_BENCH_NETWORK=1 python -m pjap_bench fetch --dataset {params.dataset} --output {output:q} > {log:q} 2>&1"
+        "PJAP_BENCH_NETWORK=1 python -m pjap_bench fetch --dataset {resources.dataset} --output {output:q} 2>&1 | tee {log:q}"
 
 
 rule convert_vault:
     input:
-        lambda wildcards: f"{DOWNLOADS}/{fetch.file_name(CARDS[wildcards.dataset]['urls'])}",
+        lambda wildcards: f"{DOWNLOADS}/{fetch.file_name(CARDS[wildcards.dataset])}",
     output:
         data=f"{RESULTS}/datasets/{{dataset}}.h5",
         summary=f"{RESULTS}/datasets/{{dataset}}.json",
@@ -143,7 +145,7 @@ rule convert_vault:
         code=code("datasets.vault"),
     shell:
         "python -m pjap_bench convert-vault --dataset {wildcards.dataset} --archive {input:q}"
-        " --label {params.label:q} --output {output.data:q} > {log:q} 2>&1"
+        " --label {params.label:q} --output {output.data:q} 2>&1 | tee {log:q}"
 
 
 rule import_dataset:
