@@ -29,7 +29,7 @@ rule collect_dataset:
         code=code("datasets.collection"),
     shell:
         "python -m pjap_bench collect --dataset {wildcards.dataset} --episodes {params.episodes}"
-        " --processes {threads} --label {params.label:q} --output {output.data:q} > {log:q} 2>&1"
+        " --processes {threads} --label {params.label:q} --output {output.data:q} 2>&1 | tee {log:q}"
 
 
 rule mix_dataset:
@@ -56,7 +56,7 @@ rule mix_dataset:
         code=code("datasets.collection"),
     shell:
         "python -m pjap_bench mix --dataset {wildcards.dataset} --parts {input:q}"
-        " --label {params.label:q} --output {output.data:q} > {log:q} 2>&1"
+        " --label {params.label:q} --output {output.data:q} 2>&1 | tee {log:q}"
 
 
 # The datasets of the experiments, and those that they are mixed from.
@@ -94,7 +94,7 @@ rule describe_dataset:
         code=code("datasets.description"),
     shell:
         "python -m pjap_bench describe --dataset {input.data:q} --label {params.label:q}"
-        " --output {output.description:q} --croissant {output.croissant:q} > {log:q} 2>&1"
+        " --output {output.description:q} --croissant {output.croissant:q} 2>&1 | tee {log:q}"
 
 
 # The one rule that needs a network. Archives lie beside the scales: one download serves all of them. What it and the conversion
@@ -173,7 +173,7 @@ rule import_dataset:
         code=code("datasets.imports"),
     shell:
         "python -m pjap_bench import-dataset --dataset {wildcards.dataset} {params.source}"
-        " --label {params.label:q} --output {output.data:q} > {log:q} 2>&1"
+        " --label {params.label:q} --output {output.data:q} 2>&1 | tee {log:q}"
 
 
 # A dataset that fits no source (`source: rule`) brings its own rule beside its card.
@@ -219,4 +219,4 @@ rule train_behaviour:
         code=code("behaviour.matd3"),
     shell:
         "python -m pjap_bench train-behaviour --dataset {wildcards.dataset} --policy {wildcards.policy}"
-        " --settings {params.settings:q} --output {output:q} > {log:q} 2>&1"
+        " --settings {params.settings:q} --output {output:q} 2>&1 | tee {log:q}"

@@ -37,7 +37,7 @@ rule draw_figure:
         code=lambda wildcards: code(f"figures.{wildcards.figure}"),
     shell:
         "python -m pjap_bench draw --figure {wildcards.figure} --label {params.label:q} --results {params.results:q}"
-        " --settings {params.settings:q} > {log:q} 2>&1"
+        " --settings {params.settings:q} 2>&1 | tee {log:q}"
 
 
 # A dataset at a glance.
@@ -65,7 +65,7 @@ rule draw_dataset:
         code=code("figures.dataset"),
     shell:
         "python -m pjap_bench draw-dataset --dataset {wildcards.dataset} --label {params.label:q}"
-        " --results {params.results:q} > {log:q} 2>&1"
+        " --results {params.results:q} 2>&1 | tee {log:q}"
 
 
 # The small figures of the claims, next to their verdicts in the report.
@@ -89,4 +89,4 @@ rule draw_claims:
         results=lambda wildcards: RESULTS,
         code=code("figures.claims"),
     shell:
-        "python -m pjap_bench draw-claims --label {params.label:q} --results {params.results:q} > {log:q} 2>&1"
+        "python -m pjap_bench draw-claims --label {params.label:q} --results {params.results:q} 2>&1 | tee {log:q}"

@@ -23,4 +23,4 @@ rule simulate_games:
         folder=subpath(output[0], parent=True),
     shell:
         "python -m pjap_bench simulate-games --settings {params.settings:q} --label {params.label:q}"
-        " --output {params.folder:q} > {log:q} 2>&1"
+        " --output {params.folder:q} 2>&1 | tee {log:q}"

@@ -20,4 +20,4 @@ rule export_notebook:
         code=code("notebook.export"),
     shell:
         "python -m pjap_bench export-notebook --settings {params.settings:q} --label {params.label:q}"
-        " --output {output:q} > {log:q} 2>&1"
+        " --output {output:q} 2>&1 | tee {log:q}"

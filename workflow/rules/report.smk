@@ -37,7 +37,7 @@ rule write_report:
         code=code("report"),
     shell:
         "python -m pjap_bench report --settings {params.settings:q} --label {params.label:q}"
-        " --results {params.results:q} > {log:q} 2>&1"
+        " --results {params.results:q} 2>&1 | tee {log:q}"
 
 
 # The complete configuration beside the results, for `make pin`. No input of the report, which says what it shows of it.
@@ -57,4 +57,4 @@ rule write_configuration:
     params:
         settings=json.dumps(configuration.recorded(SETTINGS)),
     shell:
-        "python -m pjap_bench write-configuration --settings {params.settings:q} --output {output:q} > {log:q} 2>&1"
+        "python -m pjap_bench write-configuration --settings {params.settings:q} --output {output:q} 2>&1 | tee {log:q}"

@@ -19,4 +19,4 @@ rule map_robustness:
         folder=subpath(output[0], parent=True),
     shell:
         "python -m pjap_bench map-robustness --settings {params.settings:q} --label {params.label:q}"
-        " --processes {threads} --output {params.folder:q} > {log:q} 2>&1"
+        " --processes {threads} --output {params.folder:q} 2>&1 | tee {log:q}"

@@ -40,7 +40,7 @@ rule compute_statistics:
         code=code("statistics.summary"),
     shell:
         "python -m pjap_bench summarise --settings {params.settings:q} --label {params.label:q}"
-        " --results {params.results:q} > {log:q} 2>&1"
+        " --results {params.results:q} 2>&1 | tee {log:q}"
 
 
 rule judge_claims:

@@ -21,7 +21,7 @@ rule tabulate_sweep:
         code=code("statistics.sweep"),
     shell:
         "python -m pjap_bench tabulate-sweep --settings {params.settings:q} --label {params.label:q}"
-        " --results {params.results:q} > {log:q} 2>&1"
+        " --results {params.results:q} 2>&1 | tee {log:q}"
 
 
 rule draw_sweep:
@@ -54,4 +54,4 @@ rule draw_sweep:
         code=code("figures.sweep"),
     shell:
         "python -m pjap_bench draw-sweep --settings {params.settings:q} --label {params.label:q}"
-        " --results {params.results:q} > {log:q} 2>&1"
+        " --results {params.results:q} 2>&1 | tee {log:q}"
