@@ -57,10 +57,41 @@ def follow(tree, path):
     return tree
 
 
+# shared/spec/algorithm.md and the tables of both codes in it
+SPECIFIED = {
+    **{"algorithm": "maddpg_cql", "sampler": "pjap", "updates": 500_000},
+    **{"batch": 64, "sequence": 20, "standardise": False, "mask_unbounded": False, "reward_scale": 1.0, "time_limit": "terminal"},
+    **{"policy_width": 64, "equal_targets": True, "discount": 0.99, "target_rate": 0.005},
+    **{"critic_learning_rate": 1e-3, "policy_learning_rate": 3e-4, "rmsprop_decay": 0.9, "rmsprop_epsilon": 1e-10},
+    **{"action_penalty": 1e-3, "ood_actions": 10, "other_agents": "data", "priority_exponent": 0.99},
+    "evaluation": {"every": 5000, "episodes": 4, "final_episodes": 40},
+}
+PRESETS = {
+    "submission": {
+        **{"critic_width": 256, "cql_weight": 5.0, "cql_sigma": 0.3, "clip_actions": False},
+        **{"steepness": 4.0, "epsilon": 1e-3, "on_ramp": 150_000, "refresh": "sampled", "refresh_sequences": 1024},
+    },
+    "preprint": {
+        **{"critic_width": 128, "cql_weight": 3.0, "cql_sigma": 0.3, "clip_actions": True},
+        **{"steepness": 4.0, "epsilon": 1e-4, "on_ramp": 0, "refresh": "proportional", "refresh_sequences": 1024},
+    },
+}
+OURS = {"preset", "precision", "log_every", "uniform_sequences", "cloning_learning_rate", "td_exponent", "td_floor", "td_ceiling"}
+
+
+@pytest.mark.parametrize("dataset", ["good", "good_medium"])
+@pytest.mark.parametrize("preset", PRESETS)
+def test_every_setting_of_the_paper_is_as_specified(preset, dataset):
+    loaded = config.load("paper", {"training": {"preset": preset}})
+    settings = config.training_settings(loaded, dataset, "maddpg_cql_pjap")
+    assert {key: value for key, value in settings.items() if key not in OURS} == SPECIFIED | PRESETS[preset]
+    assert set(loaded["presets"]) == set(PRESETS)
+    assert loaded["experiments"][dataset]["seeds"] == 10
+    assert config.load("paper")["training"]["preset"] == "submission"
+
+
 def test_presets_lie_under_the_training_keys():
     loaded = config.load("paper")
-    settings = config.training_settings(loaded, "good", "maddpg_cql")
-    assert settings["critic_width"] == 256 and settings["cql_weight"] == 5.0
     loaded["training"] |= {"preset": "preprint", "refresh": "uniform"}
     settings = config.training_settings(loaded, "good", "maddpg_cql")
     assert settings["critic_width"] == 128 and settings["refresh"] == "uniform"
