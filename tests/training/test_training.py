@@ -178,6 +178,37 @@ def test_extra_sequences_are_measured_in_parts(noise_dataset, fast, monkeypatch)
         torch.testing.assert_close(stack._distances(starts, slice(2, 4)), expected)
 
 
+@pytest.mark.parametrize("refresh", ["sampled", "proportional", "uniform"])
+def test_the_batch_is_refreshed_by_the_policy_before_the_update_and_others_by_that_after_it(
+    noise_dataset, fast, monkeypatch, refresh
+):
+    """As in the released code: the batch's distances are of the target actions that the update itself used."""
+    rates = {"policy_learning_rate": 0.1, "target_rate": 0.5}  # far enough apart to tell one from the other
+    rule = {"refresh": refresh, "refresh_sequences": 7, "on_ramp": 10, "steepness": 2.0}
+    stack = Stack(noise_dataset, {"uniform": fast | rates | {"sampler": "uniform"}, "pjap": fast | rates | rule}, [0, 1], CPU)
+    stack.advance(4)
+    wanted, own = [], type(stack._samplers[1])
+    choose = own.to_refresh
+    monkeypatch.setattr(own, "to_refresh", lambda *given: wanted.append(choose(*given)) or wanted[-1])
+
+    def pjap_rows():
+        return {name.removeprefix("state."): value[2:].clone() for name, value in stack.tensors().items() if "state." in name}
+
+    expected, before = stack._samplers[1].state()["priorities"].double(), pjap_rows()
+    stack._step()
+    (indices,), after = wanted, pjap_rows()
+    assert indices.shape == (2, fast["batch"] if refresh == "sampled" else 7)
+    batch = stack.data.batch(indices)
+    distances, others = (stack.algorithm.distances(state, batch).double() for state in (before, after))
+    if refresh != "sampled":
+        distances, others = others, distances
+    assert (distances - others).abs().min() > 1e-3
+    share = 5 / 10  # of the on-ramp, at the fifth update
+    found = (-(2.0 * share * distances).square()).exp().clamp_min(fast["epsilon"]) ** 0.99
+    expected.scatter_(1, indices, found)
+    torch.testing.assert_close(stack._samplers[1].state()["priorities"].double(), expected, rtol=1e-5, atol=1e-6)
+
+
 def test_only_samplers_may_differ_inside_a_stack(noise_dataset, fast):
     with pytest.raises(BenchError, match=r"arms one and two differ in cql_weight: only samplers"):
         Stack(noise_dataset, {"one": fast, "two": fast | {"cql_weight": 1.0, "steepness": 2.0}}, [0], CPU)
@@ -441,6 +472,16 @@ def test_zero_variance_features_do_not_divide_by_zero(noise_dataset, settings):
     batch = data.batch(torch.tensor([[0, 5]]))
     assert (batch.observations == 0).all()
     assert (batch.states == 0).all()
+
+
+@pytest.mark.parametrize("clip", [True, False])
+def test_actions_outside_are_clipped_only_where_the_settings_say_so(noise_dataset, settings, clip):
+    wide = dataclasses.replace(noise_dataset, actions=noise_dataset.actions * 1.5)
+    before = wide.actions.copy()
+    found = SequenceData(wide, settings | {"clip_actions": clip}).batch(torch.arange(0, 2990, 5)[None]).actions  # all steps
+    expected = torch.from_numpy(before[:2990]).view(-1, 5, 2, 3).transpose(0, 1)[None]  # [R, T, B, N, A]
+    assert (expected.abs() > 1).any() and torch.equal(found, expected.clamp(-1, 1) if clip else expected)
+    assert np.array_equal(wide.actions, before)
 
 
 @pytest.mark.parametrize("standardise", [True, False])
