@@ -12,6 +12,9 @@ import pandas as pd
 import pytest
 import torch
 from safetensors import safe_open
+from torch.overrides import TorchFunctionMode
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_leaves
 
 from pjap_bench import config, evaluation, files, products, training
 from pjap_bench.__main__ import main
@@ -214,11 +217,33 @@ def test_only_samplers_may_differ_inside_a_stack(noise_dataset, fast):
         Stack(noise_dataset, {"one": fast, "two": fast | {"cql_weight": 1.0, "steepness": 2.0}}, [0], CPU)
 
 
+class NoHostTensors(TorchDispatchMode):
+    """Refuses every operation with a tensor of the host, also those that torch lets through: copies, indices, scalars."""
+
+    def __torch_dispatch__(self, function, types, arguments=(), keywords=None):
+        result = function(*arguments, **(keywords or {}))
+        tensors = [each for each in tree_leaves((arguments, keywords, result)) if isinstance(each, torch.Tensor)]
+        assert all(each.device.type == "meta" for each in tensors), f"{function} on the host"
+        return result
+
+
+class NoHostData(TorchFunctionMode):
+    """Refuses what makes a tensor of Python's or numpy's data: a copy from the host that on `meta` leaves no trace above."""
+
+    def __torch_function__(self, function, types, arguments=(), keywords=None):
+        copies = function in (torch.tensor, torch.as_tensor, torch.asarray, torch.from_numpy, torch.Tensor.new_tensor)
+        if function in (torch.Tensor.__getitem__, torch.Tensor.__setitem__):
+            index = arguments[1] if isinstance(arguments[1], tuple) else arguments[1:2]
+            copies = any(isinstance(each, (list, np.ndarray)) for each in index)
+        assert not copies, f"{function.__name__} of data on the host"
+        return function(*arguments, **(keywords or {}))
+
+
 @pytest.mark.parametrize("algorithm", ALGORITHMS)
 @pytest.mark.parametrize("refresh", ["sampled", "proportional", "uniform"])
 def test_an_update_stays_on_its_device(noise_dataset, fast, monkeypatch, algorithm, refresh):
-    """On the device of tensors without values: whoever reads one, or mixes it with one of the host's, fails. What passes here
-    neither makes a GPU wait nor keeps a graph from being recorded."""
+    """On the device of tensors without values, where whoever reads one fails, and with nothing of the host's: no update waits for
+    the host or copies from it, which would keep a graph from being recorded."""
     real = stacks.generator
     monkeypatch.setattr(stacks, "generator", lambda seed, name, device="cpu": real(seed, name) if device == "cpu" else None)
     monkeypatch.setattr(stacks, "uniforms", lambda own, count: torch.rand(len(own), count, dtype=torch.float64, device="meta"))
@@ -226,8 +251,41 @@ def test_an_update_stays_on_its_device(noise_dataset, fast, monkeypatch, algorit
         name: fast | {"algorithm": algorithm, "sampler": name, "refresh": refresh} for name in SAMPLERS if fits(algorithm, name)
     }
     stack = Stack(noise_dataset, arms, [0, 1], torch.device("meta"))
-    stack._update()
+    with NoHostTensors(), NoHostData():
+        stack._update()
     assert {value.device.type for value in stack.tensors().values()} == {"meta"}
+
+
+INDICES, SCALAR = torch.tensor([0, 1]), torch.tensor(2.0)  # on the host
+
+
+@pytest.mark.parametrize(
+    "step",
+    [
+        lambda there: torch.tensor(1.0, device="meta"),
+        lambda there: torch.as_tensor([1.0], device="meta"),
+        lambda there: there.new_tensor([1.0]),
+        lambda there: torch.from_numpy(np.ones(2)),
+        lambda there: torch.zeros(3),
+        lambda there: INDICES.to("meta"),
+        lambda there: there.copy_(INDICES),
+        lambda there: there[[0, 1]],
+        lambda there: there[:, [0, 1]],
+        lambda there: there[np.arange(2)],
+        lambda there: there.__setitem__([0, 1], 1.0),
+        lambda there: there[INDICES],
+        lambda there: there * SCALAR,
+        lambda there: there.sum().item(),
+        lambda there: there[there > 0],
+        lambda there: there.cpu(),
+    ],
+)
+def test_what_waits_for_the_host_or_copies_from_it_is_seen(step):
+    there = torch.ones(3, 2, device="meta")
+    with NoHostTensors(), NoHostData():
+        assert (there[:1, 0] + 1.0).sum().device.type == "meta"  # what may be
+        with pytest.raises(Exception, match=r"on the host|item\(\)|nonzero|no data"):
+            step(there)
 
 
 def test_a_graph_is_the_step_itself_without_a_gpu():
