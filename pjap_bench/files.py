@@ -1,6 +1,7 @@
 """Files: written beside and renamed, read safely, identified by their sha256."""
 
 import contextlib
+import glob
 import hashlib
 import json
 import os
@@ -13,12 +14,15 @@ import yaml
 
 from pjap_bench.errors import BenchError
 
+_RANDOM = 8  # characters that `tempfile` makes up
+
 
 @contextlib.contextmanager
 def written_beside(target: str | Path) -> Iterator[Path]:
     """Gives a temporary path beside `target`; renames it to `target` only when the block ends well.
 
-    A reader therefore sees the old file or the whole new one. After an error nothing is left.
+    A reader therefore sees the old file or the whole new one. After an error nothing is left; what a killed process left, which
+    could not clean up, goes with the next write of the same target (one process at a time writes a target).
 
     Raises:
         BenchError: the file system refused (full disk, no permission), naming the target.
@@ -26,6 +30,8 @@ def written_beside(target: str | Path) -> Iterator[Path]:
     target = Path(target)
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
+        for left in target.parent.glob(glob.escape(f".{target.stem}.") + "?" * _RANDOM + glob.escape(target.suffix)):
+            left.unlink(missing_ok=True)
         # The suffix stays, since writers (matplotlib, h5py) look at it.
         descriptor, name = tempfile.mkstemp(prefix=f".{target.stem}.", suffix=target.suffix, dir=target.parent)
         os.close(descriptor)

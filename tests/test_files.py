@@ -26,6 +26,18 @@ def test_an_interrupted_write_leaves_the_old_file(tmp_path):
     assert list(tmp_path.iterdir()) == [target]
 
 
+@pytest.mark.parametrize("name", ["a.csv", "a[1].b.csv", "a"])
+def test_what_a_killed_process_left_goes_with_the_next_write(tmp_path, name):
+    kill = "import os, sys; from pjap_bench import files\nwith files.written_beside(sys.argv[1]): os.kill(os.getpid(), 9)"
+    beside = {".a.b.12345678.csv", ".other.12345678.csv", ".a.12345678.txt", ".a.1234567.csv"}  # of other targets
+    for each in beside:
+        (tmp_path / each).write_text("")
+    died = subprocess.run([sys.executable, "-c", kill, str(tmp_path / name)], cwd=config.ROOT, check=False)
+    assert died.returncode == -9 and len(list(tmp_path.iterdir())) == len(beside) + 1
+    files.write_text(tmp_path / name, "whole")
+    assert {path.name for path in tmp_path.iterdir()} == beside | {name}
+
+
 def test_not_a_number_is_no_json(tmp_path):
     with pytest.raises(ValueError, match="not JSON compliant"):
         files.write_json(tmp_path / "a.json", {"b": float("nan")})

@@ -2,6 +2,8 @@
 
 import dataclasses
 import json
+import multiprocessing
+import signal
 import subprocess
 import sys
 import time
@@ -26,6 +28,7 @@ from pjap_bench.samplers import SAMPLERS
 from pjap_bench.training import stack as stacks
 from pjap_bench.training.graph import captured
 from pjap_bench.training.stack import Stack
+from tests.training import dying
 
 JOB = {"checkpoint_every": 20, "threads": 1, "device": "cpu", "evaluators": 0, "stop_after": 0}
 STAMP = {"code": "0", "datasets": {"noise": "0"}, "python": "3", "packages": {}, "processor": "none", "image": "none"}
@@ -37,18 +40,19 @@ CPU = torch.device("cpu")
 @pytest.fixture
 def fast(settings, monkeypatch) -> dict:
     """Smoke settings with episodes of no physics: what is tested here is the stack, not the environment."""
-
-    def returns(environment, layout, policy, normaliser, seeds):
-        return np.array([[float(policy[run, 0]) + seed % 7 for seed in row] for run, row in enumerate(seeds)])
-
-    monkeypatch.setattr(evaluation, "evaluate", returns)
+    monkeypatch.setattr(evaluation, "evaluate", dying.returns)
     return settings | {"updates": 40}
 
 
-def run(path, folder, settings, seeds=(0,), arms=("pjap",), stamp=STAMP, **job):
-    """Trains a stack whose arms are named by their samplers."""
+def arguments(path, folder, settings, seeds=(0,), arms=("pjap",), stamp=STAMP, **job):
+    """What a stack is trained with whose arms are named by their samplers."""
     of_arms = {arm: settings | {"sampler": arm} for arm in arms}
-    training.train(path, of_arms, list(seeds), JOB | job, stamp, folder / "out", folder / "checkpoints")
+    return path, of_arms, list(seeds), JOB | job, stamp, folder / "out", folder / "checkpoints"
+
+
+def run(path, folder, *more, **others):
+    """Trains it."""
+    training.train(*arguments(path, folder, *more, **others))
     return folder / "out"
 
 
@@ -114,6 +118,53 @@ def test_a_killed_stack_ends_with_the_same_bytes(noise_file, tmp_path, fast, mon
     resumed = run(noise_file, killed, settings, seeds=(0, 1), arms=SAMPLERS)
     for name in BYTES:
         assert (resumed / name).read_bytes() == (whole / name).read_bytes(), name
+
+
+MOMENTS = [
+    ("pjap_bench.training.stack:Stack", "_update", 11, "before"),  # the first after a checkpoint
+    *(("pathlib:Path", "write_bytes", number, "halfway") for number in (1, 2, 3)),  # two checkpoints, the policies
+    *(("os", "replace", *when) for when in ((1, "before"), (1, "after"), (2, "after"))),  # the checkpoints get their name
+    ("pjap_bench.evaluation", "evaluate", 3, "before"),  # the final one
+    ("pathlib:Path", "write_text", 1, "halfway"),  # metrics.csv
+    *(("os", "replace", number, "before") for number in (4, 7)),  # evaluations.csv and run.json get their names
+    ("pathlib:Path", "unlink", 8, "before"),  # of the checkpoint of a finished run
+]
+
+
+def die(moment, *more, **others):
+    """Trains in a process of its own until that moment; whether it died then. One process, which has imported all, forks them."""
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload(["tests.training.dying"])
+    process = context.Process(target=dying.train, args=(*moment, *arguments(*more, **others)))
+    process.start()
+    process.join()
+    assert process.exitcode in (0, -signal.SIGKILL)
+    return process.exitcode != 0
+
+
+def test_a_stack_that_dies_at_any_moment_ends_with_the_same_bytes(noise_file, tmp_path, fast):
+    settings = fast | {"updates": 20, "log_every": 5, "evaluation": {"every": 10, "episodes": 1, "final_episodes": 2}}
+    given = {"checkpoint_every": 10}
+    whole = {path.name: path.read_bytes() for path in run(noise_file, tmp_path / "whole", settings, **given).iterdir()}
+    for index, moment in enumerate(MOMENTS):
+        folder = tmp_path / str(index)
+        assert die(moment, noise_file, folder, settings, **given), f"{moment} did not come"
+        left = [path for path in folder.glob("out/[!.]*") if path.name != "timing.json"]
+        assert all(path.read_bytes() == whole[path.name] for path in left), moment
+        assert len(left) == len(BYTES) or not (folder / "out/run.json").exists(), moment
+        out = run(noise_file, folder, settings, **given)
+        assert {path.name for path in out.iterdir()} == set(whole), moment
+        assert all((out / name).read_bytes() == whole[name] for name in BYTES), moment
+        assert not (folder / "checkpoints").exists(), moment
+
+
+def test_a_stack_that_dies_again_and_again_ends_with_the_same_bytes(noise_file, tmp_path, fast):
+    settings, folder = fast | {"updates": 80}, tmp_path / "killed"
+    whole = run(noise_file, tmp_path / "whole", settings)
+    for number in (33, 27, 5, 38):  # counted from the last checkpoint: before updates 33, 47, 45 and 78
+        assert die(("pjap_bench.training.stack:Stack", "_update", number, "before"), noise_file, folder, settings)
+    out = run(noise_file, folder, settings)
+    assert all((out / name).read_bytes() == (whole / name).read_bytes() for name in BYTES)
 
 
 def test_a_time_budget_stops_at_a_checkpoint_and_ends_with_the_same_bytes(noise_file, tmp_path, fast):
@@ -423,8 +474,8 @@ def test_full_disk_while_saving_a_checkpoint(noise_file, tmp_path, fast, monkeyp
 
 
 def test_a_stack_that_is_killed_by_the_system_goes_on(noise_file, tmp_path, settings, label):
-    """Through the command line, with a real SIGKILL, with evaluations in a process of their own."""
-    settings = settings | {"updates": 600, "evaluation": {"every": 20, "episodes": 1, "final_episodes": 1}}
+    """Through the command line, with evaluations in a process of their own."""
+    settings = settings | {"updates": 200, "evaluation": {"every": 20, "episodes": 1, "final_episodes": 1}}
     command = [sys.executable, "-m", "pjap_bench", "train", "--dataset", str(noise_file), "--seeds", "0"]
     command += ["--settings", json.dumps({"pjap": settings}), "--label", label, "--checkpoint-every", "20", "--evaluators", "1"]
 
