@@ -1,5 +1,8 @@
 """Acting step by step is what the learner unrolls, and an episode's return depends on its own seed and run alone."""
 
+import os
+import signal
+
 import gymnasium
 import numpy as np
 import pytest
@@ -8,7 +11,8 @@ import torch
 from pjap_bench import evaluation
 from pjap_bench.datasets.sequences import Normaliser
 from pjap_bench.environments import ENVIRONMENTS, ThreeAgentHopper, TwoAgentHalfCheetah
-from pjap_bench.evaluation import evaluate
+from pjap_bench.errors import BenchError
+from pjap_bench.evaluation import Evaluations, Request, evaluate
 from pjap_bench.networks import policy_layout, policy_step, policy_unroll, with_agent_id
 
 LAYOUT = policy_layout(agents=2, observation=13, action=3, width=8)
@@ -107,3 +111,22 @@ def test_every_environment_can_be_evaluated_in(task, monkeypatch):
     returns = evaluate(task, layout, policies, Normaliser(torch.zeros(sizes), torch.ones(sizes)), [[0, 1, 2]] * 2)
     assert returns.shape == (2, 3)
     assert len(np.unique(returns)) == 6
+
+
+class Deadly(TwoAgentHalfCheetah):
+    """Kills the process that plays in it, as a machine without memory does."""
+
+    def reset(self, seeds, which=None):
+        os.kill(os.getpid(), signal.SIGKILL)
+
+
+def test_a_process_that_dies_while_it_plays_is_one_clear_error():
+    evaluations = Evaluations(Deadly, LAYOUT, NORMALISER, processes=1)
+    request = Request(0, "training", stack(0, 1), [[1], [2]])
+    message = r"evaluation: a process that plays evaluations died\..* lower jobs\.evaluators"
+    evaluations.start(request)
+    with pytest.raises(BenchError, match=message):
+        evaluations.finished(wait=True)
+    with pytest.raises(BenchError, match=message):
+        evaluations.start(request)  # nor does it wait for anything that will never come
+    evaluations.close()

@@ -28,6 +28,7 @@ from pjap_bench.samplers import SAMPLERS
 from pjap_bench.training import stack as stacks
 from pjap_bench.training.graph import captured
 from pjap_bench.training.stack import Stack
+from tests.datasets import toys
 from tests.training import dying
 
 JOB = {"checkpoint_every": 20, "threads": 1, "device": "cpu", "evaluators": 0, "stop_after": 0}
@@ -496,6 +497,18 @@ def test_a_stack_that_is_killed_by_the_system_goes_on(noise_file, tmp_path, sett
     assert "resumed at update" in said
     for name in BYTES:
         assert (tmp_path / "killed/out" / name).read_bytes() == (tmp_path / "whole/out" / name).read_bytes(), name
+
+
+def test_processes_of_their_own_play_the_same_evaluations(tmp_path, settings):
+    """Real episodes, which end at different steps."""
+    path = toys.write(tmp_path / "toy.h5", toys.make("three_agent_hopper", lengths=(30, 20, 25)))
+    given = settings | {"updates": 40, "evaluation": {"every": 10, "episodes": 3, "final_episodes": 5}}
+    alone, beside = (
+        run(path, tmp_path / str(count), given, seeds=(0, 1), arms=("uniform", "pjap"), evaluators=count) for count in (0, 2)
+    )
+    for name in BYTES:
+        assert (alone / name).read_bytes() == (beside / name).read_bytes(), name
+    assert pd.read_csv(alone / "evaluations.csv").groupby(["seed", "update"])["return"].nunique().min() > 1
 
 
 def test_a_time_budget_has_an_exit_code_of_its_own(noise_file, tmp_path, settings, label):
