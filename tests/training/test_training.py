@@ -23,6 +23,7 @@ from pjap_bench.__main__ import main
 from pjap_bench.algorithms import ALGORITHMS
 from pjap_bench.datasets import hdf5
 from pjap_bench.datasets.sequences import SequenceData
+from pjap_bench.environments import ENVIRONMENTS, MujocoTask
 from pjap_bench.errors import BenchError, TimeIsUp
 from pjap_bench.samplers import SAMPLERS
 from pjap_bench.training import stack as stacks
@@ -601,6 +602,25 @@ def test_zero_variance_features_do_not_divide_by_zero(noise_dataset, settings):
     batch = data.batch(torch.tensor([[0, 5]]))
     assert (batch.observations == 0).all()
     assert (batch.states == 0).all()
+
+
+@pytest.mark.parametrize(("agents", "action"), [(1, 1), (1, 3), (2, 1), (100, 2)])
+@pytest.mark.parametrize("algorithm", ALGORITHMS)
+def test_data_that_never_changes_trains_any_number_of_agents_to_finite_results(
+    tmp_path, fast, monkeypatch, algorithm, agents, action
+):
+    sizes = {"agents": agents, "action_size": action, "observation_size": 4, "state_size": 5}
+    monkeypatch.setitem(ENVIRONMENTS, "flat", type("Flat", (MujocoTask,), sizes | {"name": "flat"}))
+    noise = toys.make("flat", "observations", lengths=(30, 20, 25))
+    flat = {name: np.full_like(getattr(noise, name), 0.5) for name in ("observations", "states", "actions", "rewards")}
+    path = toys.write(tmp_path / "flat.h5", dataclasses.replace(noise, **flat))
+    arms = [name for name in SAMPLERS if fits(algorithm, name)]
+    out = run(path, tmp_path, fast | {"algorithm": algorithm, "updates": 20}, arms=arms)
+    tables = [pd.read_csv(out / name) for name in TABLES]
+    assert np.isfinite(tables[0]["value"]).all() and np.isfinite(tables[1]["return"]).all()
+    assert set(tables[0]["arm"]) == set(arms) and (tables[1]["kind"] == "final").any()
+    with safe_open(out / "policies.safetensors", framework="np") as file:
+        assert all(np.isfinite(file.get_tensor(name)).all() for name in file.keys())  # noqa: SIM118
 
 
 @pytest.mark.parametrize("clip", [True, False])
