@@ -303,10 +303,13 @@ def benchmark(given: argparse.Namespace) -> None:
     from pjap_bench.figures import style
     from pjap_bench.provenance import stamp
 
-    parts = given.only or list(benchmarks.PARTS)
-    rows = benchmarks.measure(config.load("paper"), parts, given.device)
-    origin = stamp("pjap_bench.benchmarks", {"scale": "paper"}) | {"device": benchmarks.device_name(given.device)}
-    print(table.write(rows, origin, given.output))
+    parts = given.only or [part for part in benchmarks.PARTS if part != "gpu"]
+    origin = stamp("pjap_bench.benchmarks", {"scale": "paper"}) | benchmarks.devices(parts)
+    rows, text = [], ""
+    for row in benchmarks.measure(config.load("paper"), parts):
+        rows.append(row)
+        text = table.write(rows, origin, given.output)  # whoever stops this keeps what it has
+    print(text)
     if "training" in parts:
         style.save(picture.draw(rows, origin), given.output.with_name(f"{given.output.stem}_training"), origin, ("png",))
 
@@ -456,9 +459,9 @@ def _parser() -> argparse.ArgumentParser:
 
     added = command("benchmark", benchmark)
     added.add_argument("--output", type=Path, required=True, help="CSV file; the picture of training lies beside it")
-    parts = ("games", "notebook", "datasets", "containers", "training")
-    added.add_argument("--only", nargs="+", choices=parts, metavar="PART", help=f"some of: {', '.join(parts)}; default: all")
-    added.add_argument("--device", choices=["cpu", "cuda"], default="cpu", help="of the training")
+    parts = ("games", "notebook", "datasets", "containers", "training", "gpu")
+    some = f"some of: {', '.join(parts)}; default: all but gpu"
+    added.add_argument("--only", nargs="+", choices=parts, metavar="PART", help=some)
 
     added = command("doctor", doctor)
     added.add_argument("--containers", choices=["auto", "on", "off"], default="auto", help="the setting of that name")

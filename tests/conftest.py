@@ -16,6 +16,12 @@ IMAGES_REQUIRED = "PJAP_BENCH_NEEDS_IMAGES"
 LABEL = {"scale": "smoke", "regime": "a test"}
 
 
+@pytest.fixture(scope="session", params=["cpu", "cuda"] if torch.cuda.is_available() else ["cpu"])
+def device(request) -> torch.device:
+    """Every device that there is: what takes it is tested on a GPU too (`-k cuda` there)."""
+    return torch.device(request.param)
+
+
 @pytest.fixture
 def settings() -> dict:
     """Training settings of the smoke scale's PJAP arm: complete, tiny."""

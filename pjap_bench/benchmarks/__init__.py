@@ -3,12 +3,11 @@
 Times on shared machines are noisy: the rows of one table were measured in one run, and medians of repetitions count.
 """
 
-import functools
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 
 import torch
 
-from pjap_bench.benchmarks import containers, datasets, games, notebook, training
+from pjap_bench.benchmarks import containers, datasets, games, gpu, notebook, training
 from pjap_bench.provenance import processor
 
 PARTS = {
@@ -17,20 +16,22 @@ PARTS = {
     "datasets": datasets.measure,
     "containers": containers.measure,
     "training": training.measure,
+    "gpu": gpu.measure,  # only when it is named
 }
 
 
-def measure(settings: dict, parts: Iterable[str], device: str) -> list[dict]:
-    """All rows (see `table`) of some of `PARTS`, with the part before them.
+def measure(settings: dict, parts: Iterable[str]) -> Iterator[dict]:
+    """The rows (see `table`) of some of `PARTS`, with the part before them, as they are measured.
 
     Args:
         settings: the whole configuration.
-        device: of training: cpu | cuda.
     """
-    known = PARTS | {"training": functools.partial(training.measure, device=device)}
-    return [{"part": part} | row for part in parts for row in known[part](settings)]
+    for part in parts:
+        for row in PARTS[part](settings):
+            yield {"part": part} | row
 
 
-def device_name(device: str) -> str:
+def devices(parts: Iterable[str]) -> dict[str, str]:
     """What trains, for the table's stamp."""
-    return torch.cuda.get_device_name() if device == "cuda" else f"One core of {processor()}"
+    found = {"device": f"One core of {processor()}"}
+    return found | {"gpu": torch.cuda.get_device_name()} if "gpu" in parts and torch.cuda.is_available() else found

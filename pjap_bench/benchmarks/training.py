@@ -1,8 +1,8 @@
 """Training: updates a second beside an eager implementation, what PJAP costs, memory, start-up, and how a cost grows.
 
 Eager and ours take turns, each in a process of its own, because ours changes how its process keeps memory and multiplies
-matrices (`products.set_up`); every ratio is that of neighbours in time. On a CPU seconds are the processor's, which other
-work on the machine disturbs less than those of the clock.
+matrices (`products.set_up`); every ratio is that of neighbours in time. Seconds are the processor's, which other work on
+the machine disturbs less than those of the clock. All of it is of one core of a CPU; `gpu` has what is measured on a GPU.
 """
 
 import contextlib
@@ -38,6 +38,7 @@ OURS, PJAP, PJAP_SAMPLED = "ours", "ours, PJAP proportional", "ours, PJAP sample
 SERIES = (EAGER, OURS, PJAP)
 #: the series of rows that the picture shows, and what lies on their axes
 RUNS, TRANSITIONS, BATCH = "update of a run, by runs in a stack", "update, by transitions", "update, by batch"
+_CPU = torch.device("cpu")
 
 _OVERRIDES = {
     EAGER: {"sampler": "uniform"},
@@ -63,7 +64,6 @@ class Effort(NamedTuple):
 
 
 ON_CPU = Effort()
-ON_GPU = Effort(runs=(1, 4, 16, 40))
 
 
 class Task(NamedTuple):
@@ -73,23 +73,20 @@ class Task(NamedTuple):
     settings: dict
     transitions: int
     runs: int
-    device: str
 
 
-def measure(settings: dict, device: str = "cpu", effort: Effort | None = None) -> list[dict]:
+def measure(settings: dict) -> list[dict]:
     """Rows of `table.row`.
 
     Args:
         settings: the whole configuration.
     """
-    if device == "cuda" and not torch.cuda.is_available():
-        raise BenchError("no CUDA device is to be had", where="--device", do="use --device cpu, or a CUDA build of torch")
-    effort = effort or (ON_GPU if device == "cuda" else ON_CPU)
+    effort = ON_CPU
 
     def task(implementation: str, preset: str = effort.presets[0], runs: int = 1, transitions: int = 0, **more) -> Task:
         chosen = settings | {"training": settings["training"] | {"preset": preset}}
         own = config.training_settings(chosen, "good", "maddpg_cql") | _OVERRIDES[implementation] | more
-        return Task(implementation, own, transitions or effort.transitions, runs, device)
+        return Task(implementation, own, transitions or effort.transitions, runs)
 
     with _processes() as call:
         rows = _speed(call, task, effort)
@@ -186,7 +183,7 @@ def _run(task: Task, path: Path, updates: int, output: Path) -> tuple[float, flo
     label = {"scale": "benchmark", "regime": "random numbers"}
     command = [sys.executable, "-m", "pjap_bench", "train", "--label", json.dumps(label), "--settings", json.dumps(settings)]
     command += ["--dataset", path, "--seeds", "0", "--output", output, "--checkpoints", output.with_suffix(".checkpoints")]
-    command += ["--checkpoint-every", str(updates), "--device", task.device]
+    command += ["--checkpoint-every", str(updates), "--device", "cpu"]
     began, first = time.perf_counter(), None
     with subprocess.Popen(command, cwd=config.ROOT, stderr=subprocess.PIPE, text=True) as process:
         said = []
@@ -232,23 +229,20 @@ def _ratios(above: list[float], below: list[float]) -> list[float]:
 
 def update_cost(task: Task, at_least: float) -> float:
     """Seconds of one update of all runs of a task, the mean over `at_least` so many."""
-    advance, chunk = _trainer(task)
-    clock = time.process_time if task.device == "cpu" else time.perf_counter
+    advance = _trainer(task)
     advance()  # warms up
-    updates, began = 0, clock()
-    while clock() - began < at_least:
+    updates, began = 0, time.process_time()
+    while time.process_time() - began < at_least:
         advance()
-        updates += chunk
-    return (clock() - began) / updates
+        updates += 1
+    return (time.process_time() - began) / updates
 
 
 def peak_memory(task: Task, updates: int) -> int:
-    """Bytes of a fresh process, or on a GPU, after some updates."""
-    advance, chunk = _trainer(task)
-    for _ in range(-(-updates // chunk)):
+    """Bytes of a fresh process after some updates."""
+    advance = _trainer(task)
+    for _ in range(updates):
         advance()
-    if task.device == "cuda":
-        return torch.cuda.max_memory_allocated()
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024  # KiB on Linux
 
 
@@ -286,27 +280,27 @@ def random_dataset(transitions: int) -> hdf5.Dataset:
     )
 
 
-def _trainer(task: Task) -> tuple[Callable[[], object], int]:
-    """What makes some updates of all runs and waits for them, and how many."""
-    # A GPU is asked for its numbers now and then only, as in training.
-    chunk = 20 if task.device == "cuda" else 1
-    if not _is_eager(task.implementation):
-        stack = _stack(task)
-        return lambda: stack.advance(chunk), chunk
-    device = torch.device(task.device)
-    data = SequenceData(random_dataset(task.transitions), task.settings, device)
-    once = task.implementation == EAGER_ONCE
-    learners = [EagerMaddpgCql(data, task.settings, device, once) for _ in range(task.runs)]
+def eager_update(data: SequenceData, settings: dict, device: torch.device, once: bool = False) -> Callable[[], object]:
+    """What makes an update of one eager run, from a batch drawn uniformly, and reads its losses."""
+    learner = EagerMaddpgCql(data, settings, device, once)
     random = torch.Generator(device).manual_seed(0)
 
-    def advance() -> None:
-        for learner in learners * chunk:  # runs one after another
-            starts = torch.randint(data.starts, (1, task.settings["batch"]), generator=random, device=device)
-            learner.update(data.batch(starts), random)
+    def update() -> None:
+        starts = torch.randint(data.starts, (1, settings["batch"]), generator=random, device=device)
+        learner.update(data.batch(starts), random)
 
-    return advance, chunk
+    return update
+
+
+def _trainer(task: Task) -> Callable[[], object]:
+    """What makes an update of all runs."""
+    if not _is_eager(task.implementation):
+        stack = _stack(task)
+        return lambda: stack.advance(1)
+    data, once = SequenceData(random_dataset(task.transitions), task.settings), task.implementation == EAGER_ONCE
+    updates = [eager_update(data, task.settings, _CPU, once) for _ in range(task.runs)]
+    return lambda: [update() for update in updates]  # runs one after another
 
 
 def _stack(task: Task) -> Stack:
-    dataset = random_dataset(task.transitions)
-    return Stack(dataset, {task.implementation: task.settings}, list(range(task.runs)), torch.device(task.device))
+    return Stack(random_dataset(task.transitions), {task.implementation: task.settings}, list(range(task.runs)), _CPU)

@@ -11,7 +11,6 @@ import torch
 from pjap_bench import benchmarks, config
 from pjap_bench.__main__ import _parser, main
 from pjap_bench.benchmarks import table, training
-from pjap_bench.errors import BenchError
 from pjap_bench.training.stack import Stack
 
 TINY = training.Effort(
@@ -26,19 +25,9 @@ TINY = training.Effort(
 )
 
 
-@pytest.fixture
-def tiny_settings() -> dict:
-    settings = config.load("paper")
-    settings["training"] |= {"batch": 3, "sequence": 4, "ood_actions": 2, "policy_width": 5, "uniform_sequences": 4}
-    settings["training"]["evaluation"] |= {"episodes": 1}
-    for preset in settings["presets"].values():
-        preset |= {"critic_width": 7, "refresh_sequences": 8}
-    return settings
-
-
 def a_task(settings: dict, implementation: str, runs: int) -> training.Task:
     own = config.training_settings(settings, "good", "maddpg_cql") | training._OVERRIDES[implementation]
-    return training.Task(implementation, own, 2000, runs, "cpu")
+    return training.Task(implementation, own, 2000, runs)
 
 
 def test_the_command_gives_every_row_and_the_picture(tmp_path, tiny_settings, monkeypatch, capsys):
@@ -86,10 +75,10 @@ def test_eager_and_ours_do_the_updates_that_are_timed(tiny_settings, monkeypatch
     eager, stacked = training.EagerMaddpgCql.update, Stack.advance
     monkeypatch.setattr(training.EagerMaddpgCql, "update", lambda *given: updates.append(eager(*given)))
     monkeypatch.setattr(Stack, "advance", lambda self, count: advanced.append((len(self.runs), count)) or stacked(self, count))
-    advance, chunk = training._trainer(a_task(tiny_settings, training.EAGER, runs=3))
+    advance = training._trainer(a_task(tiny_settings, training.EAGER, runs=3))
     for _ in range(2):
         advance()
-    assert chunk == 1 and len(updates) == 6
+    assert len(updates) == 6
     assert all(math.isfinite(value) for losses in updates for value in losses.values())
     assert training.update_cost(a_task(tiny_settings, training.PJAP, runs=2), 0.01) > 0
     assert len(advanced) >= 2 and set(advanced) == {(2, 1)}
@@ -106,12 +95,6 @@ def test_each_has_a_process_of_its_own_with_one_thread():
         for one, other in ((training.OURS, training.PJAP), (training.EAGER, training.EAGER_ONCE)):
             assert call(one, os.getpid) == call(other, os.getpid)
         assert {call(name, torch.get_num_threads) for name in training.SERIES} == {1}
-
-
-def test_no_gpu(tiny_settings, monkeypatch):
-    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
-    with pytest.raises(BenchError, match="no CUDA device"):
-        training.measure(tiny_settings, "cuda", TINY)
 
 
 def test_rows_of_all_kinds_in_one_table(tmp_path):
