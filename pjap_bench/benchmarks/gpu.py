@@ -131,11 +131,11 @@ def _speed(bench: Bench, preset: str, precision: str, runs: int) -> Iterator[dic
 def _ceilings(bench: Bench) -> Iterator[dict]:
     """What the card does at best: large products, those of the critics' hidden layers, a large copy."""
     size, own = bench.effort.square, bench.own(bench.effort.presets[0], ARMS[0])
-    rows = (own["sequence"] - 1) * own["batch"] * (1 + 3 * own["ood_actions"])
+    points = (own["sequence"] - 1) * own["batch"] * (1 + 3 * own["ood_actions"])  # that the critics value in an update
     shapes = {f"{size} x {size}": (1, size, size)}
     for preset in bench.effort.presets:
         width, runs = bench.own(preset, ARMS[0])["critic_width"], max(bench.effort.runs)
-        shapes[f"the critics' hidden layers, {preset}, {runs} runs"] = (2 * runs, rows, width)
+        shapes[f"the critics' hidden layers, {preset}, {runs} runs"] = (2 * runs, points, width)
     for name, (stacked, rows, width) in shapes.items():
         left, right = (torch.randn(stacked, each, width, device=bench.device) for each in (rows, width))
         for precision in bench.effort.precisions:

@@ -27,6 +27,12 @@ TINY = gpu.Effort(
 )
 
 
+@pytest.fixture(autouse=True)
+def strict_afterwards():
+    yield
+    products.set_up(1)
+
+
 def a_bench(settings: dict, device: torch.device, **effort) -> gpu.Bench:
     return gpu.Bench(settings, training.random_dataset(2000), device, TINY._replace(**effort))
 

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 import torch
 from hypothesis import example, given
+from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as strategy
 from scipy import stats
 
@@ -112,18 +113,20 @@ def test_frequencies_follow_the_stored_priorities(settings):
     zeros=strategy.floats(0, 1),
     size=strategy.integers(1, 70),
 )
-def test_a_draw_always_has_a_positive_priority(starts, seed, zeros, size):
+@hypothesis_settings(deadline=None)  # a GPU loads its programs in the first example
+def test_a_draw_always_has_a_positive_priority(device, starts, seed, zeros, size):
     """Whatever the priorities, even if nearly all underflow to zero."""
     random = np.random.default_rng(seed)
     kept = random.integers(starts)
     values = np.where(random.random(starts) < zeros, 0.0, 10.0 ** random.uniform(-30, 4, starts))
     values[kept] = 1.0
-    table = samplers.priorities.Priorities(1, starts, CPU)
-    table.set(torch.arange(starts)[None], torch.as_tensor(values)[None])
-    edge = torch.tensor([[0.0, 1.0]], dtype=torch.float64)  # 1 is what a share and its number just below 1 round to
+    table = samplers.priorities.Priorities(1, starts, device)
+    table.set(torch.arange(starts, device=device)[None], torch.as_tensor(values).to(device)[None])
+    # 1 is what a share and its number just below 1 round to
+    edge = torch.tensor([[0.0, 1.0]], dtype=torch.float64, device=device)
     ends = table.state()["block_sums"].cumsum(dim=1)
     borders = (ends / ends[:, -1:])[:, :-1].split(1, dim=1)  # where one block ends and the next begins, to rounding
-    for uniforms in (torch.as_tensor(random.random((1, size))), *edge.split(1, dim=1), *borders):
+    for uniforms in (torch.as_tensor(random.random((1, size))).to(device), *edge.split(1, dim=1), *borders):
         drawn = table.sample(uniforms)
         assert ((drawn >= 0) & (drawn < starts)).all()
         assert (table.values.gather(1, drawn) > 0).all()
@@ -222,3 +225,19 @@ def test_block_sums_do_not_drift(settings):
 def test_unknown_sampler(settings):
     with pytest.raises(BenchError, match=r"unknown sampler 'best'.*uniform, pjap"):
         make("best", settings)
+
+
+def test_the_same_priorities_give_the_same_draws(device):
+    """Bit for bit, whenever it is asked: sums in another order would choose another sequence now and then."""
+    random, starts = torch.Generator().manual_seed(9), 1_000_000
+    indices = torch.randint(starts, (3, 10_000), generator=random).to(device)
+    values = torch.rand(3, 10_000, generator=random).to(device)
+    uniforms = torch.rand(3, 4096, generator=random, dtype=torch.float64).to(device)
+    tables = [samplers.priorities.Priorities(3, starts, device) for _ in range(2)]
+    for table in tables:
+        table.set(indices, values)
+    first, *others = [table.sample(uniforms) for _ in range(10) for table in tables]
+    assert all(torch.equal(first, other) for other in others)
+    for key, value in tables[0].state().items():
+        assert torch.equal(value, tables[1].state()[key])
+    assert torch.equal(*(table.effective_sample_size() for table in tables))

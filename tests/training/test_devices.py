@@ -1,0 +1,137 @@
+"""What must hold on every device that there is; with a GPU the step is a graph's replay (`-k cuda` runs what is new there)."""
+
+import contextlib
+import json
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+import torch
+
+from pjap_bench import config
+from pjap_bench.__main__ import main
+from pjap_bench.algorithms import ALGORITHMS
+from pjap_bench.algorithms import make as make_algorithm
+from pjap_bench.datasets.sequences import Batch, SequenceData
+from pjap_bench.samplers import SAMPLERS
+from pjap_bench.training import stack as stacks
+from pjap_bench.training.stack import Stack
+
+BYTES = ("metrics.csv", "evaluations.csv", "policies.safetensors", "run.json")
+
+
+def fitting(algorithm):
+    return [name for name, sampler in SAMPLERS.items() if sampler.measure in (None, *ALGORITHMS[algorithm].measures)]
+
+
+def make(dataset, settings, device, arms, seeds):
+    return Stack(dataset, {arm: settings | {"sampler": arm} for arm in arms}, seeds, device)
+
+
+def assert_same(one, other, but=None):
+    """The same bits in all that a stack's future depends on; of one run it may be anything."""
+    arms = len({arm for arm, _ in one.runs})
+    for name, value in one.tensors().items():
+        first = int(name.split(".")[1]) * len(one.runs) // arms if name.startswith("sampler.") else 0
+        rows = [row for row in range(len(value)) if first + row != but] if value.dim() else ...
+        assert torch.equal(value[rows], other.tensors()[name][rows]), name
+    for name, each in one.generators().items():
+        assert torch.equal(each.get_state(), other.generators()[name].get_state()), name
+
+
+@pytest.mark.parametrize("seeds", [[0], [0, 1]])
+@pytest.mark.parametrize("refresh", ["sampled", "proportional", "uniform"])
+@pytest.mark.parametrize("algorithm", ALGORITHMS)
+def test_what_is_captured_equals_the_plain_step(noise_dataset, settings, device, monkeypatch, algorithm, refresh, seeds):
+    settings = settings | {"algorithm": algorithm, "refresh": refresh, "refresh_sequences": 8}
+    arms = ["pjap"] if seeds == [0] else fitting(algorithm)
+    captured = make(noise_dataset, settings, device, arms, seeds)
+    with monkeypatch.context() as patch:
+        patch.setattr(stacks, "captured", lambda step, *_: step)
+        plain = make(noise_dataset, settings, device, arms, seeds)
+    assert_same(captured, plain)  # recording leaves no trace
+    for _ in range(2):
+        one, other = captured.advance(5), plain.advance(5)
+        for name, values in one.items():
+            assert np.isfinite(values).all() and np.array_equal(values, other[name]), name
+        assert_same(captured, plain)
+
+
+@pytest.mark.parametrize("algorithm", ALGORITHMS)
+@pytest.mark.usefixtures("double_precision")
+def test_an_update_is_that_of_a_processor(noise_dataset, settings, device, monkeypatch, algorithm):
+    """From the same sequences and the same random numbers, in float64."""
+    real = {name: getattr(torch, name) for name in ("rand", "randn")}
+    for name, draw in real.items():  # a GPU draws others
+        monkeypatch.setattr(torch, name, lambda *shape, draw=draw, device, **more: draw(*shape, **more).to(device))
+    found = []
+    for where in (torch.device("cpu"), device):
+        data = SequenceData(noise_dataset, settings, where)
+        learner = make_algorithm(algorithm, data, settings)
+        state = learner.initialise([torch.Generator().manual_seed(seed) for seed in (0, 1)])
+        state = {name: value.to(where) for name, value in state.items()}
+        noise = [torch.Generator().manual_seed(seed) for seed in (2, 3)]
+        starts = torch.randint(data.starts, (2, 5), generator=torch.Generator().manual_seed(4)).to(where)
+        batch = Batch(*(tensor.double() for tensor in data.batch(starts)))
+        for _ in range(3):
+            state, metrics, measures = learner.update(state, batch, noise)
+        found.append(state | metrics | measures)
+    for name, value in found[0].items():
+        assert found[1][name].device.type == device.type
+        torch.testing.assert_close(found[1][name].cpu(), value, rtol=1e-8, atol=1e-10, msg=name)
+
+
+def test_a_run_that_diverges_changes_no_other(noise_dataset, settings, device):
+    clean, ill = (make(noise_dataset, settings, device, SAMPLERS, [0, 1]) for _ in range(2))
+    for stack in (clean, ill):
+        stack.advance(5)
+    run = 3  # pjap, seed 1
+    ill.tensors()["state.critic"][run] = float("nan")
+    expected, found = clean.advance(5), ill.advance(5)
+    for name, values in expected.items():
+        assert np.array_equal(np.delete(values, run, axis=1), np.delete(found[name], run, axis=1)), name
+    assert not np.isfinite(found["td_loss"][:, run]).any()
+    assert_same(clean, ill, but=run)
+    assert ill.sound().tolist() == [other != run for other in range(6)]
+
+
+@pytest.mark.parametrize("refresh", ["sampled", "proportional", "uniform"])
+def test_no_update_waits_for_the_device(noise_dataset, settings, device, refresh):
+    """On a CPU it is the `meta` device that shows it (`test_an_update_stays_on_its_device`)."""
+    stack = make(noise_dataset, settings | {"refresh": refresh, "refresh_sequences": 8}, device, SAMPLERS, [0, 1])
+    with waiting_is_an_error(device):
+        stack._update()
+        for _ in range(3):
+            stack._step()
+    assert stack.updates == 4
+
+
+@contextlib.contextmanager
+def waiting_is_an_error(device):
+    if device.type == "cuda":
+        torch.cuda.set_sync_debug_mode("error")
+    try:
+        yield
+    finally:
+        if device.type == "cuda":
+            torch.cuda.set_sync_debug_mode("default")
+
+
+@pytest.mark.parametrize("seeds", [["0"], ["0", "1"]])
+def test_a_new_process_goes_on_to_the_same_bytes(noise_file, tmp_path, settings, label, device, seeds):
+    settings = settings | {"evaluation": {"every": 30, "episodes": 1, "final_episodes": 1}, "updates": 40}
+    arms = {arm: settings | {"sampler": arm} for arm in (SAMPLERS if len(seeds) > 1 else ["pjap"])}
+    command = ["train", "--dataset", str(noise_file), "--seeds", *seeds, "--settings", json.dumps(arms), "--label", label]
+    command += ["--checkpoint-every", "20", "--device", device.type]
+
+    def at(name):
+        return [*command, "--checkpoints", str(tmp_path / name / "checkpoints"), "--output", str(tmp_path / name / "out")]
+
+    assert main(at("whole")) == 0
+    assert main([*at("cut"), "--stop-after", "0.00001"]) == 75
+    resumed = [sys.executable, "-m", "pjap_bench", *at("cut")]
+    done = subprocess.run(resumed, cwd=config.ROOT, capture_output=True, text=True, check=False)
+    assert done.returncode == 0 and "resumed at update 10 of 40" in done.stderr, done.stderr
+    for name in BYTES:
+        assert (tmp_path / "cut/out" / name).read_bytes() == (tmp_path / "whole/out" / name).read_bytes(), name
