@@ -36,6 +36,7 @@ from pjap_bench.errors import BenchError
 FORMAT = "pjap_bench 2"
 LAYOUTS = {"physics": ("physics",), "observations": ("observations", "states")}
 CLIPPED = "clipped to [-1, 1]"
+CORRECT = "correct the file, or use another"  # what to do about a file that is not ours to make anew
 
 _ROWS_PER_CHUNK = 10_000
 _REMAKE = "delete it and its .json, then run the workflow again"
@@ -131,7 +132,7 @@ def write(path: str | Path, dataset: Dataset) -> None:
     Raises:
         BenchError: arrays that do not fit together or the environment (nothing is written then), or a disk that refuses.
     """
-    _check(dataset, path)
+    _check(dataset, path, "correct what makes it")
     image = io.BytesIO()  # on a full disk HDF5's own writer can abort the process, so it writes to memory
     with h5py.File(image, "w") as file:
         for name in ("actions", "rewards", *LAYOUTS[dataset.layout]):
@@ -164,27 +165,31 @@ def read(path: str | Path) -> Dataset:
             where=path,
             do=_REMAKE,
         )
-    return read_unpinned(path)
+    return read_unpinned(path, _REMAKE)
 
 
-def read_unpinned(path: str | Path) -> Dataset:
-    """Reads a file of this format that has no summary beside it, for instance a user's own; otherwise as `read`."""
+def read_unpinned(path: str | Path, do: str = CORRECT) -> Dataset:
+    """Reads a file of this format that has no summary beside it, for instance a user's own; otherwise as `read`.
+
+    Args:
+        do: what the errors advise.
+    """
     path = Path(path)
     try:
         with h5py.File(path, "r") as file:
             attributes = {name: _plain(value) for name, value in file.attrs.items()}
             if attributes.get("format") != FORMAT:
-                raise BenchError(f"format is '{attributes.get('format')}', not '{FORMAT}'", where=path, do=_REMAKE)
+                raise BenchError(f"format is '{attributes.get('format')}', not '{FORMAT}'", where=path, do=do)
             missing = {"environment", "dataset", "policies", "layout"} - set(attributes)
             if missing or attributes["layout"] not in LAYOUTS:
                 what = f"attributes {', '.join(sorted(missing))} are missing" if missing else f"layout '{attributes['layout']}'"
-                raise BenchError(what, where=path, do=_REMAKE)
+                raise BenchError(what, where=path, do=do)
             names = ("lengths", "terminated", "actions", "rewards", "seed", "policy", *LAYOUTS[attributes["layout"]])
             arrays = {name: file[name][:] for name in names}
     except (OSError, KeyError, ValueError, TypeError) as error:
-        raise BenchError(f"not a readable dataset ({error})", where=path, do=_REMAKE) from error
+        raise BenchError(f"not a readable dataset ({error})", where=path, do=do) from error
     dataset = Dataset(**arrays, attributes=attributes)
-    _check(dataset, path)
+    _check(dataset, path, do)
     return dataset
 
 
@@ -205,11 +210,11 @@ def read_summary(path: str | Path) -> dict:
     return summary
 
 
-def _check(dataset: Dataset, path: str | Path) -> None:
+def _check(dataset: Dataset, path: str | Path, do: str) -> None:
     environment = get_environment(dataset.attributes["environment"])
     episodes, steps = len(dataset.lengths), len(dataset.rewards)
     if episodes == 0:
-        raise BenchError("no episodes", where=path, do=_REMAKE)
+        raise BenchError("no episodes", where=path, do=do)
     expected = {
         "lengths": (episodes,),
         "terminated": (episodes,),
@@ -226,17 +231,17 @@ def _check(dataset: Dataset, path: str | Path) -> None:
     for name, shape in expected.items():
         values = np.asarray(getattr(dataset, name))
         if values.shape != shape:
-            raise BenchError(f"{name} has shape {values.shape}, not {shape}", where=path, do=_REMAKE)
+            raise BenchError(f"{name} has shape {values.shape}, not {shape}", where=path, do=do)
         if values.dtype.kind == "f" and not np.isfinite(values).all():
-            raise BenchError(f"{name} holds values that are not finite", where=path, do=_REMAKE)
+            raise BenchError(f"{name} holds values that are not finite", where=path, do=do)
     lengths = np.asarray(dataset.lengths)
     if lengths.min() < 1 or lengths.max() > environment.horizon or lengths.sum() != steps:
         what = f"episodes of {lengths.min()} to {lengths.max()} steps, {lengths.sum()} in all, do not fit {steps} steps"
-        raise BenchError(f"{what} and a horizon of {environment.horizon}", where=path, do=_REMAKE)
+        raise BenchError(f"{what} and a horizon of {environment.horizon}", where=path, do=do)
     if not 0 <= np.min(dataset.policy) <= np.max(dataset.policy) < len(dataset.attributes["policies"]):
-        raise BenchError("a policy index without a name", where=path, do=_REMAKE)
+        raise BenchError("a policy index without a name", where=path, do=do)
     if dataset.attributes.get("actions") == CLIPPED and np.abs(dataset.actions).max() > 1:
-        raise BenchError(f"actions beyond 1, though they are said to be {CLIPPED}", where=path, do=_REMAKE)
+        raise BenchError(f"actions beyond 1, though they are said to be {CLIPPED}", where=path, do=do)
 
 
 def _rows(starts: np.ndarray, counts: np.ndarray) -> np.ndarray:

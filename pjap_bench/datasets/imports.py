@@ -25,6 +25,7 @@ What is stored then:
 """
 
 import dataclasses
+import json
 import math
 from collections import defaultdict
 from pathlib import Path
@@ -44,7 +45,7 @@ KNOWN = ("policies", "policy_sha256", "noise", "seam")
 _ROWS = 65_536  # compared at once
 _FLOATS, _WHOLE, _FLAGS = "f", "iu", "biuf"
 _KINDS = {_FLOATS: "floating-point numbers", _WHOLE: "whole numbers", _FLAGS: "flags"}
-_CORRECT = "correct the file, or use another"
+_CORRECT = hdf5.CORRECT
 _ENVIRONMENT = "correct the file, or the card's environment"
 
 
@@ -110,7 +111,7 @@ def from_minari(card: dict, folder: str | Path | None = None) -> hdf5.Dataset:
     if not data.is_dir():
         do = f"fetch it once with `minari download {name}`, or say where it is with MINARI_DATASETS_PATH or the card's 'file'"
         raise BenchError(f"no Minari dataset '{name}'", where=data.parent, do=do)
-    metadata = files.read_json(data / "metadata.json")
+    metadata = _guarded(lambda: json.loads((data / "metadata.json").read_bytes()), data / "metadata.json")
     if not isinstance(metadata, dict) or not {"observation_space", "action_space"} <= set(metadata):
         # Minari would make the environment to learn them: a data file would then choose the code that runs.
         raise BenchError("the dataset does not state its spaces", where=data / "metadata.json", do=_CORRECT)

@@ -1,5 +1,7 @@
 """Imports: what is made of a user's files, and one clear error for each fault in them."""
 
+import os
+
 import h5py
 import numpy as np
 import pytest
@@ -293,6 +295,47 @@ def test_nothing_is_written_of_a_file_with_a_fault(tmp_path, plain):
     assert not (tmp_path / "out").exists()
 
 
+# Faults of our own format
+
+
+def set_attribute(name, value):
+    return lambda file: file.attrs.__setitem__(name, value)
+
+
+def replace(key, change):
+    """Another array in the place of this one."""
+
+    def in_file(file):
+        values = change(file[key][:])
+        del file[key]
+        file[key] = values
+
+    return in_file
+
+
+def filled(value):
+    return lambda values: np.full_like(values, value)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (set_attribute("format", "pjap_bench 1"), "format is 'pjap_bench 1', not 'pjap_bench 2'"),
+        (lambda file: file.__delitem__("rewards"), "not a readable dataset"),
+        (replace("rewards", filled(np.nan)), "rewards holds values that are not finite"),
+        (replace("states", lambda values: values[:, 1:]), r"states has shape \(18, 16\), not \(18, 17\)"),
+    ],
+)
+def test_faults_of_our_own_format_are_the_files_to_correct(tmp_path, change, message):
+    hdf5.write(tmp_path / "mine.h5", toys.make(layout="observations"))
+    with h5py.File(tmp_path / "mine.h5", "r+") as file:
+        change(file)
+    with pytest.raises(BenchError, match=message) as caught:
+        imports.from_hdf5(own(), tmp_path / "mine.h5")
+    assert "mine.h5" in str(caught.value)
+    assert "What to do: correct the file, or use another" in str(caught.value)
+
+
 def minari_card(name="pjap_bench/toy-v0"):
     return toys.card("mine", source="minari", minari_id=name, actions="keep", dataset_return=3.0)
 
@@ -302,14 +345,19 @@ def test_a_minari_dataset_that_is_not_there(tmp_path):
         imports.from_minari(minari_card("nowhere/to-be-found-v0"), tmp_path)
 
 
-@pytest.mark.parametrize("damage", ["truncated", "without data"])
-def test_a_damaged_minari_dataset(tmp_path, damage):
+@pytest.mark.parametrize(
+    ("damage", "message"),
+    [
+        (lambda data: os.truncate(data / "main_data.hdf5", 500), "Minari cannot read this dataset .*truncated"),
+        (lambda data: (data / "main_data.hdf5").unlink(), "Minari cannot read this dataset .*No data found"),
+        (lambda data: (data / "metadata.json").write_text("{"), "metadata.json: Minari cannot read this dataset"),
+        (lambda data: (data / "metadata.json").unlink(), "metadata.json: Minari cannot read this dataset .*No such file"),
+    ],
+)
+def test_a_damaged_minari_dataset(tmp_path, damage, message):
     source = toys.write(tmp_path / "toy.h5", toys.make())
     name = exports.to_minari(source, tmp_path / "minari")
-    (data,) = (tmp_path / "minari").rglob("*.hdf5")
-    if damage == "truncated":
-        data.write_bytes(data.read_bytes()[:500])
-    else:
-        data.unlink()
-    with pytest.raises(BenchError):
+    damage(tmp_path / "minari" / name / "data")
+    with pytest.raises(BenchError, match=message) as caught:
         imports.from_minari(minari_card(name), tmp_path / "minari")
+    assert "What to do: correct the file, or use another" in str(caught.value)
