@@ -38,6 +38,9 @@ LAYOUTS = {"physics": ("physics",), "observations": ("observations", "states")}
 CLIPPED = "clipped to [-1, 1]"
 CORRECT = "correct the file, or use another"  # what to do about a file that is not ours to make anew
 
+#: dtypes of what is known of each episode; all else is float32
+OF_EPISODES = {"lengths": np.int64, "terminated": np.uint8, "seed": np.int64, "policy": np.int32}
+
 _ROWS_PER_CHUNK = 10_000
 _REMAKE = "delete it and its .json, then run the workflow again"
 
@@ -141,7 +144,7 @@ def write(path: str | Path, dataset: Dataset) -> None:
             file.create_dataset(
                 name, data=values, chunks=chunk, compression="gzip", compression_opts=1, shuffle=True, fletcher32=True
             )
-        for name, kind in {"lengths": np.int64, "terminated": np.uint8, "seed": np.int64, "policy": np.int32}.items():
+        for name, kind in OF_EPISODES.items():
             file.create_dataset(name, data=np.asarray(getattr(dataset, name), dtype=kind))
         file.attrs["format"] = FORMAT
         for name, value in sorted(dataset.attributes.items()):
@@ -180,12 +183,14 @@ def read_unpinned(path: str | Path, do: str = CORRECT) -> Dataset:
             attributes = {name: _plain(value) for name, value in file.attrs.items()}
             if attributes.get("format") != FORMAT:
                 raise BenchError(f"format is '{attributes.get('format')}', not '{FORMAT}'", where=path, do=do)
-            missing = {"environment", "dataset", "policies", "layout"} - set(attributes)
-            if missing or attributes["layout"] not in LAYOUTS:
-                what = f"attributes {', '.join(sorted(missing))} are missing" if missing else f"layout '{attributes['layout']}'"
+            wrong = [name for name in ("environment", "dataset", "layout") if not isinstance(attributes.get(name), str)]
+            names = attributes.get("policies")
+            if not (isinstance(names, list) and names and all(isinstance(name, str) for name in names)):
+                wrong.append("policies")
+            if wrong or attributes["layout"] not in LAYOUTS:
+                what = f"attributes {', '.join(wrong)} are missing or not text" if wrong else f"layout '{attributes['layout']}'"
                 raise BenchError(what, where=path, do=do)
-            names = ("lengths", "terminated", "actions", "rewards", "seed", "policy", *LAYOUTS[attributes["layout"]])
-            arrays = {name: file[name][:] for name in names}
+            arrays = {name: file[name][:] for name in (*OF_EPISODES, "actions", "rewards", *LAYOUTS[attributes["layout"]])}
     except (OSError, KeyError, ValueError, TypeError) as error:
         raise BenchError(f"not a readable dataset ({error})", where=path, do=do) from error
     dataset = Dataset(**arrays, attributes=attributes)
@@ -234,6 +239,8 @@ def _check(dataset: Dataset, path: str | Path, do: str) -> None:
             raise BenchError(f"{name} has shape {values.shape}, not {shape}", where=path, do=do)
         if values.dtype.kind == "f" and not np.isfinite(values).all():
             raise BenchError(f"{name} holds values that are not finite", where=path, do=do)
+    if not np.isin(dataset.terminated, (0, 1)).all():
+        raise BenchError("terminated holds other values than 0 and 1", where=path, do=do)
     lengths = np.asarray(dataset.lengths)
     if lengths.min() < 1 or lengths.max() > environment.horizon or lengths.sum() != steps:
         what = f"episodes of {lengths.min()} to {lengths.max()} steps, {lengths.sum()} in all, do not fit {steps} steps"

@@ -91,8 +91,11 @@ def from_hdf5(card: dict, path: str | Path) -> hdf5.Dataset:
     dataset = hdf5.read_unpinned(path)
     _check_environment(dataset.attributes["environment"], card, path)
     described = _described(card, "hdf5", dataset.layout, dataset.attributes, len(dataset.lengths), path)
-    floats = ("actions", "rewards", *hdf5.LAYOUTS[dataset.layout])
-    arrays = {name: getattr(dataset, name).astype(np.float32, copy=False) for name in floats}
+    kinds = dict.fromkeys(("actions", "rewards", *hdf5.LAYOUTS[dataset.layout]), np.float32) | hdf5.OF_EPISODES
+    with np.errstate(over="ignore"):  # of float64 beyond float32, an error below
+        arrays = {name: getattr(dataset, name).astype(kind, copy=False) for name, kind in kinds.items()}
+    for name, values in arrays.items():
+        _check_finite(values, name, path)
     arrays["actions"] = _within(arrays["actions"], card["actions"], path)
     return dataclasses.replace(dataset, **arrays, attributes=dataset.attributes | described)
 

@@ -5,7 +5,10 @@ import os
 import h5py
 import numpy as np
 import pytest
+from gymnasium.spaces import Box, Dict
+from minari.serialization import serialize_space
 
+from pjap_bench import files
 from pjap_bench.datasets import exports, hdf5, imports
 from pjap_bench.environments import TwoAgentHalfCheetah, get
 from pjap_bench.errors import BenchError
@@ -22,8 +25,8 @@ def own(**more):
     return d4rl(format="pjap_bench", **more)
 
 
-def of_minari(**more):
-    return toys.card("mine", source="minari", minari_id="toy-v0", actions="refuse", dataset_return=3.0, **more)
+def of_minari(name="toy-v0"):
+    return toys.card("mine", source="minari", minari_id=name, actions="refuse", dataset_return=3.0)
 
 
 @pytest.fixture
@@ -278,11 +281,15 @@ def test_files_that_are_none(tmp_path, form, content, message):
         imports.from_hdf5(d4rl(**form), path)
 
 
-def test_another_hash_than_the_cards(tmp_path):
+@pytest.mark.parametrize(
+    ("pinned", "message"),
+    [({"sha256": "0" * 64}, "sha256 is .*, but the card says 0000"), ({"size": 10}, "9 bytes, but the card says 10")],
+)
+def test_another_file_than_the_cards(tmp_path, pinned, message):
     path = tmp_path / "mine.h5"
     path.write_bytes(b"something")
-    with pytest.raises(BenchError, match="sha256"):
-        imports.from_hdf5(d4rl(sha256="0" * 64), path)
+    with pytest.raises(BenchError, match=message):
+        imports.from_hdf5(d4rl(**pinned), path)
 
 
 def test_nothing_is_written_of_a_file_with_a_fault(tmp_path, plain):
@@ -321,7 +328,20 @@ def filled(value):
     ("change", "message"),
     [
         (set_attribute("format", "pjap_bench 1"), "format is 'pjap_bench 1', not 'pjap_bench 2'"),
+        (set_attribute("layout", "flat"), "layout 'flat'"),
+        (set_attribute("environment", ["two_agent_halfcheetah"] * 2), "attributes environment are missing or not text"),
+        (set_attribute("policies", "first"), "attributes policies are missing or not text"),
+        (lambda file: file.attrs.__delitem__("dataset"), "attributes dataset are missing or not text"),
+        (set_attribute("environment", "three_agent_hopper"), r"actions has shape \(18, 2, 3\), not \(18, 3, 1\)"),
+        (set_attribute("seam", [0, 4]), r"seam \[0, 4\] does not rise from 0 to less than 4 episodes"),
+        (set_attribute("seam", [0, 2, 1]), "does not rise"),
+        (set_attribute("seam", 0), "does not rise"),
         (lambda file: file.__delitem__("rewards"), "not a readable dataset"),
+        (replace("terminated", filled(5)), "terminated holds other values than 0 and 1"),
+        (replace("policy", filled(2)), "a policy index without a name"),
+        (replace("seed", lambda values: values + 0.5), "seed is of dtype float64, not whole numbers"),
+        (replace("actions", lambda values: values.astype(int)), "actions is of dtype int64, not floating-point numbers"),
+        (replace("rewards", lambda values: values.astype(float) + 1e300), "rewards holds values that are not finite"),
         (replace("rewards", filled(np.nan)), "rewards holds values that are not finite"),
         (replace("states", lambda values: values[:, 1:]), r"states has shape \(18, 16\), not \(18, 17\)"),
     ],
@@ -336,13 +356,133 @@ def test_faults_of_our_own_format_are_the_files_to_correct(tmp_path, change, mes
     assert "What to do: correct the file, or use another" in str(caught.value)
 
 
-def minari_card(name="pjap_bench/toy-v0"):
-    return toys.card("mine", source="minari", minari_id=name, actions="keep", dataset_return=3.0)
+@pytest.mark.parametrize("kind", [np.uint64, np.uint8])
+def test_whole_numbers_of_any_kind(tmp_path, kind):
+    dataset = toys.make()
+    hdf5.write(tmp_path / "mine.h5", dataset)
+    with h5py.File(tmp_path / "mine.h5", "r+") as file:
+        for key in ("lengths", "policy", "terminated"):
+            replace(key, lambda values: values.astype(kind))(file)
+    imports.import_dataset(own(), tmp_path / "mine.h5", tmp_path / "out.h5", {})
+    toys.assert_equal(hdf5.read(tmp_path / "out.h5"), dataset)
+
+
+# Faults of Minari datasets
+
+
+def in_episode(key, change, episode=1):
+    """Another array in the place of this one of an episode; toys have 5, 1, 9 and 3 steps."""
+    return lambda file, _: replace(f"episode_{episode}/{key}", change)(file)
+
+
+def at(index, value):
+    def change(values):
+        values[index] = value
+        return values
+
+    return change
+
+
+def without(*keys):
+    def change(_, metadata):
+        for key in keys:
+            del metadata[key]
+
+    return change
+
+
+def minari_with(folder, change, layout="observations"):
+    """A toy as Minari dataset in folder/minari, whose HDF5 file and metadata (a dict) `change` alters; its card."""
+    name = exports.to_minari(toys.write(folder / "toy.h5", toys.make(layout=layout)), folder / "minari")
+    data = folder / "minari" / name / "data"
+    metadata = files.read_json(data / "metadata.json")
+    with h5py.File(data / "main_data.hdf5", "r+") as file:
+        change(file, metadata)
+    files.write_json(data / "metadata.json", metadata)
+    return of_minari(name)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (in_episode("observations", filled(np.nan)), "observations holds values that are not finite, first in row 5"),
+        (in_episode("infos/state", filled(np.inf)), "states holds values that are not finite, first in row 5"),
+        (in_episode("actions", filled(np.nan)), "actions holds values that are not finite, first in row 5"),
+        (in_episode("rewards", filled(np.nan)), "rewards holds values that are not finite, first in row 5"),
+        (in_episode("terminations", at(1, True), 2), "episode 2: an end in the middle of the episode"),
+        (in_episode("truncations", at(7, True), 2), "episode 2: an end in the middle of the episode"),
+        (in_episode("terminations", lambda values: values + 2), "episode 1: terminations holds other values than 0 and 1"),
+        (in_episode("observations", lambda values: values[:1]), "episode 1: observations has 1 rows, not 2"),
+        (in_episode("actions", lambda values: values.astype(int)), "episode 1: actions is of dtype int64"),
+        (in_episode("observations", lambda values: values[..., 1:]), "observations changes its shape"),
+        (lambda file, _: file.__delitem__("episode_1/infos"), "infos/state is in 3 of 4 episodes"),
+        (lambda file, _: file.__delitem__("episode_1/actions"), "Minari cannot read this dataset .*actions"),
+        (lambda file, _: file.__delitem__("episode_3"), "Minari cannot read this dataset .*episode_3"),
+        (without("observation_space"), "metadata.json: the dataset does not state its spaces"),
+        (without("action_space"), "metadata.json: the dataset does not state its spaces"),
+        (lambda _, metadata: metadata["pjap_bench"].update(seam=[1]), r"seam \[1\] does not rise"),
+    ],
+)
+def test_faults_of_minari_datasets(tmp_path, change, message):
+    card = minari_with(tmp_path, change)
+    with pytest.raises(BenchError, match=message) as caught:
+        imports.from_minari(card, tmp_path / "minari")
+    assert str(tmp_path / "minari") in str(caught.value)
+    assert "What to do: correct the file, or use another" in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("key", "change", "message"),
+    [
+        ("infos/qpos", lambda values: values[:, 1:], "infos/qpos and infos/qvel have 17 numbers, two_agent_halfcheetah has 18"),
+        ("infos/qvel", lambda values: values + 1, "observations differ from what infos/qpos and infos/qvel give"),
+        ("observations", lambda values: values[..., 1:], "24 numbers a step, not 26"),
+    ],
+)
+def test_faults_of_the_physics_in_minari_datasets(tmp_path, key, change, message):
+    card = minari_with(tmp_path, in_episode(key, change), layout="physics")
+    with pytest.raises(BenchError, match=f"episode 1: .*{message}"):
+        imports.from_minari(card, tmp_path / "minari")
+
+
+@pytest.mark.parametrize("names", [("agent_0", "agent_1"), ("agent_0", "agent_2")])
+def test_agents_of_minari_as_a_dict(tmp_path, names):
+    dataset = toys.make(layout="observations")
+
+    def apart(file, metadata):
+        for key, space in (("observations", "observation_space"), ("actions", "action_space")):
+            for episode in file.values():
+                values = episode[key][:]
+                del episode[key]
+                for agent, name in enumerate(names):
+                    episode[f"{key}/{name}"] = values[:, agent]
+            spaces = Dict(dict.fromkeys(names, Box(-9, 9, values.shape[2:], np.float32)))
+            metadata[space] = serialize_space(spaces, to_string=True)
+
+    card = minari_with(tmp_path, apart)
+    if names[1] == "agent_1":
+        toys.assert_equal(imports.from_minari(card, tmp_path / "minari"), dataset)
+    else:
+        with pytest.raises(BenchError, match="a Dict of agent_0, agent_2; needed are agent_0, agent_1"):
+            imports.from_minari(card, tmp_path / "minari")
+
+
+@pytest.mark.parametrize("form", ["d4rl", "pjap_bench", "minari"])
+def test_data_of_another_environment_than_the_cards(tmp_path, form):
+    path = toys.write(tmp_path / "toy.h5", toys.make("three_agent_hopper"))
+    if form == "minari":
+        card, path = of_minari(exports.to_minari(path, tmp_path)), tmp_path
+    else:
+        card = d4rl(format=form)
+    if form == "d4rl":
+        exports.to_d4rl(path, path := tmp_path / "flat.h5")
+    with pytest.raises(BenchError, match=r"environment three_agent_hopper.*correct the file, or the card's environment"):
+        imports.import_dataset(card, path, tmp_path / "out.h5", {})
 
 
 def test_a_minari_dataset_that_is_not_there(tmp_path):
     with pytest.raises(BenchError, match="nowhere"):
-        imports.from_minari(minari_card("nowhere/to-be-found-v0"), tmp_path)
+        imports.from_minari(of_minari("nowhere/to-be-found-v0"), tmp_path)
 
 
 @pytest.mark.parametrize(
@@ -359,5 +499,5 @@ def test_a_damaged_minari_dataset(tmp_path, damage, message):
     name = exports.to_minari(source, tmp_path / "minari")
     damage(tmp_path / "minari" / name / "data")
     with pytest.raises(BenchError, match=message) as caught:
-        imports.from_minari(minari_card(name), tmp_path / "minari")
+        imports.from_minari(of_minari(name), tmp_path / "minari")
     assert "What to do: correct the file, or use another" in str(caught.value)
