@@ -171,8 +171,8 @@ def _collect_block(name: str, policy_index: int, block: range) -> tuple[Episodes
     return episodes, float(np.abs(policy(observations) - episodes.actions).mean())
 
 
-def finish(output: Path, dataset: hdf5.Dataset, card: dict, stamp: dict, noise_floor: float | None) -> None:
-    """Writes a dataset and, beside it, its summary.
+def finish(output: str | Path, dataset: hdf5.Dataset, card: dict, stamp: dict, noise_floor: float | None) -> None:
+    """Writes a dataset and, beside it, its summary; both or neither.
 
     Args:
         noise_floor: mean |behaviour policy's action - data action|; None where the behaviour policies are not known.
@@ -181,14 +181,22 @@ def finish(output: Path, dataset: hdf5.Dataset, card: dict, stamp: dict, noise_f
         BenchError: a dataset that does not fit together, or a disk that refuses.
     """
     hdf5.write(output, dataset)
+    try:
+        files.write_json(hdf5.summary_path(output), _summary(output, dataset, card, stamp, noise_floor))
+    except BaseException:
+        Path(output).unlink()  # without its summary it could not be read
+        raise
+
+
+def _summary(path: str | Path, dataset: hdf5.Dataset, card: dict, stamp: dict, noise_floor: float | None) -> dict:
     returns = dataset.returns
-    summary = {
+    return {
         "stamp": stamp,
         "name": card["id"],
         "origin": dataset.attributes["origin"],
         "layout": dataset.layout,
         "environment": card["environment"],
-        "sha256": files.sha256(output),
+        "sha256": files.sha256(path),
         "transitions": dataset.transitions,
         "episodes": len(returns),
         "length": {"mean": dataset.lengths.mean(), "min": int(dataset.lengths.min()), "max": int(dataset.lengths.max())},
@@ -202,4 +210,3 @@ def finish(output: Path, dataset: hdf5.Dataset, card: dict, stamp: dict, noise_f
             for policy, own in ((policy, dataset.policy == index) for index, policy in enumerate(dataset.attributes["policies"]))
         ],
     }
-    files.write_json(hdf5.summary_path(output), summary)

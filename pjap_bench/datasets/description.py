@@ -74,7 +74,7 @@ def describe(
 
 
 def write(path: str | Path, output: str | Path, croissant_output: str | Path, stamp: dict) -> None:
-    """Describes the HDF5 file of a card's dataset, as JSON with its statistics and card, and in Croissant's terms.
+    """Describes the HDF5 file of a card's dataset, as JSON with its statistics and card, and in Croissant's terms; both or none.
 
     Raises:
         BenchError: a dataset that cannot be read or has no card, a behaviour policy that is not the card's, a disk that
@@ -96,7 +96,11 @@ def write(path: str | Path, output: str | Path, croissant_output: str | Path, st
         "statistics": describe(dataset, behaviour_policies(dataset, card), card.get("published")),
     }
     files.write_json(output, found)
-    files.write_json(croissant_output, croissant(found))
+    try:
+        files.write_json(croissant_output, croissant(found))
+    except BaseException:
+        Path(output).unlink()
+        raise
 
 
 def read(path: str | Path) -> dict:

@@ -238,6 +238,14 @@ def test_bad_input_is_one_clear_error(made, tmp_path, noise_file, monkeypatch):
         description.read(outputs[0])
 
 
+def test_no_description_is_left_alone(made, tmp_path, monkeypatch):
+    monkeypatch.setattr(TwoAgentHalfCheetah, "horizon", 20)
+    (tmp_path / "b.json").mkdir()  # which refuses to be replaced by a file
+    with pytest.raises(BenchError, match=r"b.json: cannot be written"):
+        description.write(made / "good.h5", tmp_path / "a.json", tmp_path / "b.json", STAMP)
+    assert [path.name for path in tmp_path.iterdir()] == ["b.json"]
+
+
 def ids(value) -> list[str]:
     """Every @id that is defined, not referred to, inside JSON-LD."""
     if isinstance(value, list):

@@ -302,6 +302,13 @@ def test_nothing_is_written_of_a_file_with_a_fault(tmp_path, plain):
     assert not (tmp_path / "out").exists()
 
 
+def test_no_dataset_is_left_without_its_summary(tmp_path, plain):
+    (tmp_path / "out.json").mkdir()  # which refuses to be replaced by a file
+    with pytest.raises(BenchError, match=r"out.json: cannot be written"):
+        imports.import_dataset(d4rl(), store(tmp_path / "mine.h5", plain), tmp_path / "out.h5", {})
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["mine.h5", "out.json"]
+
+
 # Faults of our own format
 
 
