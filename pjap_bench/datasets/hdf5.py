@@ -51,7 +51,8 @@ class Dataset:
 
     Attributes:
         attributes: environment (a name in `environments`), dataset, origin, layout, actions (`CLIPPED` or "as stored"), noise,
-            policies (names), policy_sha256, licence, seam (first episode of each part), random_return, dataset_return.
+            policies (names), policy_sha256, licence, seam (first episode of each part), random_return, dataset_return; of
+            vaults and imports also tail (steps of the last episode where the recording stopped in it, else 0).
     """
 
     lengths: np.ndarray

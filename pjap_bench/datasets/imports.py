@@ -20,7 +20,7 @@ What is stored then:
   derives. The file's own observations must be those that the physics gives;
 - else its observations and states. Where one of them is missing, its numbers are copied out of the other: the environment tells
   which number of the state an agent sees. A number that is nowhere to be found is an error;
-- `next_observations` are not read; steps after the last end are an episode that was cut (attribute `tail` holds its steps);
+- `next_observations` are not read; steps after the last end are an episode that was cut (attribute `tail`: its steps, else 0);
 - an episode is terminated by the task where `terminals` say so at its last step, also where `timeouts` do.
 """
 
@@ -40,7 +40,7 @@ from pjap_bench.environments import get as get_environment
 from pjap_bench.errors import BenchError
 
 #: keys of what is known of a whole dataset, as an export writes it and an import looks for it
-KNOWN = ("policies", "policy_sha256", "noise", "seam")
+KNOWN = ("policies", "policy_sha256", "noise", "seam", "tail")
 
 _ROWS = 65_536  # compared at once
 _FLOATS, _WHOLE, _FLAGS = "f", "iu", "biuf"
@@ -90,7 +90,7 @@ def from_hdf5(card: dict, path: str | Path) -> hdf5.Dataset:
         raise BenchError(f"not a readable HDF5 file ({error})", where=path, do=_CORRECT) from error
     dataset = hdf5.read_unpinned(path)
     _check_environment(dataset.attributes["environment"], card, path)
-    described = _described(card, "hdf5", dataset.layout, dataset.attributes, len(dataset.lengths), path)
+    described = _described(card, "hdf5", dataset.layout, dataset.attributes, dataset.lengths, path)
     kinds = dict.fromkeys(("actions", "rewards", *hdf5.LAYOUTS[dataset.layout]), np.float32) | hdf5.OF_EPISODES
     with np.errstate(over="ignore"):  # of float64 beyond float32, an error below
         arrays = {name: getattr(dataset, name).astype(kind, copy=False) for name, kind in kinds.items()}
@@ -170,12 +170,10 @@ def _dataset(found: _Found, card: dict, origin: str) -> hdf5.Dataset:
         layout, arrays = "physics", {"physics": found.physics}
     else:
         arrays = {"observations": environment.observations(found.physics), "states": environment.state(found.physics)}
-    attributes = _described(card, origin, layout, found.known, episodes, where)
+    attributes = _described(card, origin, layout, found.known, found.lengths, where)
     known = found.policy is not None and "policies" in found.known
     if not known:
         attributes |= {"policies": ["unknown"], "policy_sha256": [""]}
-    if "tail" in found.known:
-        attributes["tail"] = found.known["tail"]
     return hdf5.Dataset(
         lengths=found.lengths,
         terminated=found.terminated,
@@ -188,12 +186,14 @@ def _dataset(found: _Found, card: dict, origin: str) -> hdf5.Dataset:
     )
 
 
-def _described(card: dict, origin: str, layout: str, known: dict, episodes: int, where: Path) -> dict:
+def _described(card: dict, origin: str, layout: str, known: dict, lengths: np.ndarray, where: Path) -> dict:
     """The attributes of an import: the card's, and what its source knows of itself in the right form."""
-    seam = known.get("seam", [0])
+    seam, tail, episodes = known.get("seam", [0]), known.get("tail", 0), len(lengths)
     rises = isinstance(seam, list) and all(isinstance(first, int) for first in seam) and sorted(set(seam)) == seam
     if not (rises and seam and seam[0] == 0 and seam[-1] < episodes):
         raise BenchError(f"seam {seam} does not rise from 0 to less than {episodes} episodes", where=where, do=_CORRECT)
+    if tail not in (0, int(lengths[-1])):
+        raise BenchError(f"tail {tail} is not the {lengths[-1]} steps of the last episode, nor 0", where=where, do=_CORRECT)
     policies = known.get("policies")
     if not (isinstance(policies, list) and policies and all(isinstance(name, str) for name in policies)):
         policies = ["unknown"]
@@ -210,6 +210,7 @@ def _described(card: dict, origin: str, layout: str, known: dict, episodes: int,
         "policy_sha256": digests if isinstance(digests, list) and len(digests) == len(policies) else [""] * len(policies),
         "licence": card["licence"],
         "seam": seam,
+        "tail": tail,
         **cards.reference_returns(card),
     }
 

@@ -92,7 +92,7 @@ def test_flat_rows_are_cut_by_the_agents(tmp_path, plain):
     assert found.terminated.tolist() == [True, False]
     assert found.seed.tolist() == [-1, -1]
     assert found.attributes["policies"] == ["unknown"]
-    assert "tail" not in found.attributes
+    assert found.attributes["tail"] == 0
 
 
 def test_the_state_is_copied_out_of_what_agents_see(tmp_path, plain):
@@ -343,6 +343,8 @@ def filled(value):
         (set_attribute("seam", [0, 4]), r"seam \[0, 4\] does not rise from 0 to less than 4 episodes"),
         (set_attribute("seam", [0, 2, 1]), "does not rise"),
         (set_attribute("seam", 0), "does not rise"),
+        (set_attribute("tail", 2), "tail 2 is not the 3 steps of the last episode, nor 0"),
+        (set_attribute("tail", [3, 3]), r"tail \[3, 3\] is not"),
         (lambda file: file.__delitem__("rewards"), "not a readable dataset"),
         (replace("terminated", filled(5)), "terminated holds other values than 0 and 1"),
         (replace("policy", filled(2)), "a policy index without a name"),

@@ -47,6 +47,7 @@ def make(environment: str = ENVIRONMENTS[0], layout: str = "physics", lengths: t
             "policy_sha256": ["1" * 64, "2" * 64],
             "licence": "CC-BY-4.0",
             "seam": [0, 1],
+            "tail": lengths[-1],
             "random_return": -1.0,
             "dataset_return": 3.0,
         },
