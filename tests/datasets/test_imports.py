@@ -9,7 +9,7 @@ from gymnasium.spaces import Box, Dict
 from minari.serialization import serialize_space
 
 from pjap_bench import files
-from pjap_bench.datasets import exports, hdf5, imports
+from pjap_bench.datasets import cards, exports, hdf5, imports
 from pjap_bench.environments import TwoAgentHalfCheetah, get
 from pjap_bench.errors import BenchError
 from tests.datasets import toys
@@ -189,6 +189,36 @@ def test_actions_outside_by_the_cards_policy(tmp_path, form, policy, stated):
     with pytest.raises(BenchError, match=r"1 of 108 numbers of actions are outside \[-1, 1\], up to 1.5.*'actions: clip'"):
         imports.import_dataset(card, path, tmp_path / "other.h5", {})
     assert not (tmp_path / "other.h5").exists()
+
+
+@pytest.mark.parametrize("form", ["d4rl", "pjap_bench", "minari"])
+def test_returns_that_are_not_the_published_ones(tmp_path, form):
+    dataset = toys.make()
+    dataset.rewards[-3:] = 1000.0  # of the cut episode, which has no published return
+    path, card = toys.write(tmp_path / "toy.h5", dataset), d4rl(format=form)
+    if form == "minari":
+        card, path = of_minari(exports.to_minari(path, tmp_path)), tmp_path
+    elif form == "d4rl":
+        exports.to_d4rl(path, path := tmp_path / "flat.h5")
+    returns = dataset.returns[:-1]
+    published = {"mean": returns.mean(), "sd": returns.std(), "min": returns.min(), "max": returns.max(), "origin": "here"}
+    for changed in ({"tolerance": 0.1}, {"mean": 1e6}):
+        imports.import_dataset(card | {"published": published | changed}, path, tmp_path / "out.h5", {})
+    with pytest.raises(BenchError, match=r"differ from the published ones by more than 1.0: mean .* instead of 1000000.00"):
+        imports.import_dataset(card | {"published": published | {"mean": 1e6, "tolerance": 1.0}}, path, tmp_path / "no.h5", {})
+    assert not (tmp_path / "no.h5").exists()
+
+
+def test_no_tolerance_where_nothing_compares(tmp_path, monkeypatch):
+    monkeypatch.setattr(cards, "FOLDER", tmp_path)
+    card = toys.card("own", source="rule", dataset_return=3.0)
+    card["published"] = {"mean": 0.0, "sd": 1.0, "min": 0.0, "max": 0.0, "origin": "here"}
+    toys.write_card(tmp_path, card)
+    assert cards.load("own") == card
+    card["published"]["tolerance"] = 1.0
+    toys.write_card(tmp_path, card)
+    with pytest.raises(BenchError, match=r"own.yaml.*tolerance"):
+        cards.load("own")
 
 
 # Faults of flat files
