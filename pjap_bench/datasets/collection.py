@@ -99,7 +99,7 @@ def mix(name: str, sources: dict[str, Path], output: Path, stamp: dict) -> None:
         "seam": [0, *np.cumsum(episodes)[:-1].tolist()],
         **cards.reference_returns(card),
     }
-    floors = [hdf5.read_summary(sources[part.dataset])["noise_floor"] for part in wanted]
+    floors = [hdf5.read_summary(sources[part.dataset]).get("noise_floor") for part in wanted]  # an own rule may say none
     known = all(floor is not None for floor in floors)
     floor = float(np.average(floors, weights=[dataset.transitions for dataset in taken])) if known else None
     finish(output, hdf5.concatenate(taken, attributes), card, stamp, floor)

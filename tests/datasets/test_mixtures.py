@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from pjap_bench import config
+from pjap_bench import config, files
 from pjap_bench.datasets import cards, collection, hdf5
 from pjap_bench.errors import BenchError
 from tests.datasets import toys
@@ -26,10 +26,10 @@ def recipe(folder, *parts, name="mixed"):
 def mixed(folder, *parts) -> hdf5.Dataset:
     """The mixture by this recipe of the toys, which are made by seeds 0 and 1."""
     recipe(folder, *parts)
-    files = {name: toys.write(folder / f"{name}.h5", toys.make(seed=seed)) for seed, name in enumerate("ab")}
+    paths = {name: toys.write(folder / f"{name}.h5", toys.make(seed=seed)) for seed, name in enumerate("ab")}
     wanted = {part.dataset for part in cards.parts(cards.load("mixed"))}
     output = folder / "mixed.h5"
-    collection.mix("mixed", {name: path for name, path in files.items() if name in wanted}, output, {})
+    collection.mix("mixed", {name: path for name, path in paths.items() if name in wanted}, output, {})
     return hdf5.read(output)
 
 
@@ -91,11 +91,21 @@ def test_recipes_that_cannot_be_followed(folder, parts, message):
 
 def test_parts_of_different_layouts(folder):
     recipe(folder, "a", "b")
-    files = {
+    paths = {
         name: toys.write(folder / f"{name}.h5", toys.make(layout=layout)) for name, layout in zip("ab", hdf5.LAYOUTS, strict=True)
     }
     with pytest.raises(BenchError, match="differ in their layout"):
-        collection.mix("mixed", files, folder / "mixed.h5", {})
+        collection.mix("mixed", paths, folder / "mixed.h5", {})
+
+
+@pytest.mark.parametrize(("floors", "mean"), [((0.1, 0.3), 0.2), ((0.1, None), None), ((0.1, "missing"), None)])
+def test_the_noise_floor_is_known_where_that_of_every_part_is(folder, floors, mean):
+    recipe(folder, "a", "b")
+    paths = {name: toys.write(folder / f"{name}.h5", toys.make(), floor) for name, floor in zip("ab", floors, strict=True)}
+    if "missing" in floors:  # as the summary of an own rule may be
+        files.write_json(folder / "b.json", {"sha256": files.sha256(folder / "b.h5")})
+    collection.mix("mixed", paths, folder / "mixed.h5", {})
+    assert hdf5.read_summary(folder / "mixed.h5")["noise_floor"] == (mean and pytest.approx(mean))
 
 
 def test_every_recipe_of_the_repository_can_be_read():
