@@ -64,7 +64,7 @@ def collect(name: str, episodes_per_policy: int, output: Path, stamp: dict, proc
 def mix(name: str, sources: dict[str, Path], output: Path, stamp: dict) -> None:
     """Makes a mixture by its card: part after part, each whole, or some of its policies' episodes, or a seeded subsample.
 
-    `seam` records the first episode of each part.
+    `seam` records the first episode of each part. If only some parts have their physics, it is given up for what agents see.
 
     Args:
         sources: the HDF5 file of each dataset that the card names.
@@ -78,6 +78,8 @@ def mix(name: str, sources: dict[str, Path], output: Path, stamp: dict) -> None:
         raise BenchError(f"no file of '{missing[0]}'", where=f"mixture '{name}'", do="give the files of all its parts")
     read = {part.dataset: hdf5.read(sources[part.dataset]) for part in wanted}
     taken = [_take(read[part.dataset], part, name) for part in wanted]
+    if len({dataset.layout for dataset in taken}) > 1:
+        taken = [dataset.as_observed() for dataset in taken]
     episodes = np.array([len(dataset.lengths) for dataset in taken])
 
     def common(key: str) -> object:

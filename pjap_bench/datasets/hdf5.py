@@ -94,6 +94,12 @@ class Dataset:
         before = self.physics[before_actions(self.lengths)]
         return environment.observations(before), environment.state(before)
 
+    def as_observed(self) -> "Dataset":
+        """The same in the layout "observations"."""
+        observations, states = self.observed()
+        attributes = self.attributes | {"layout": "observations"}
+        return dataclasses.replace(self, physics=None, observations=observations, states=states, attributes=attributes)
+
     def episodes(self, chosen: np.ndarray) -> "Dataset":
         """Only these episodes (indices [K]), in the order given; `seam` becomes [0]."""
         steps = _rows(self.offsets[chosen], self.lengths[chosen])

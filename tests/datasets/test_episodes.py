@@ -50,6 +50,13 @@ def test_what_was_seen_leaves_the_final_states_out(uneven):
     np.testing.assert_array_equal(states, ENVIRONMENT.state(before))
 
 
+def test_the_physics_given_up_for_what_was_seen(uneven, seen):
+    found = uneven.as_observed()
+    assert (found.layout, found.physics) == ("observations", None)
+    for values, expected in zip(found.observed(), seen.observed(), strict=True):
+        np.testing.assert_array_equal(values, expected)
+
+
 def test_chosen_episodes_in_the_order_given(uneven, seen):
     for dataset in (uneven, seen):
         chosen = dataset.episodes(np.array([2, 0]))

@@ -89,13 +89,26 @@ def test_recipes_that_cannot_be_followed(folder, parts, message):
     assert not (folder / "mixed.h5").exists()
 
 
-def test_parts_of_different_layouts(folder):
-    recipe(folder, "a", "b")
-    paths = {
-        name: toys.write(folder / f"{name}.h5", toys.make(layout=layout)) for name, layout in zip("ab", hdf5.LAYOUTS, strict=True)
-    }
-    with pytest.raises(BenchError, match="differ in their layout"):
-        collection.mix("mixed", paths, folder / "mixed.h5", {})
+def test_parts_of_different_layouts_become_what_agents_see(folder):
+    recipe(folder, "a", "b", {"dataset": "a", "episodes": 1})
+    parts = [toys.make(layout=layout) for layout in hdf5.LAYOUTS]
+    paths = {name: toys.write(folder / f"{name}.h5", part) for name, part in zip("ab", parts, strict=True)}
+    collection.mix("mixed", paths, folder / "mixed.h5", {})
+    found = hdf5.read(folder / "mixed.h5")
+    assert found.layout == "observations"
+    assert found.lengths[:8].tolist() == [*parts[0].lengths, *parts[1].lengths]
+    for values, first, second in zip(found.observed(), *(part.observed() for part in parts), strict=True):
+        np.testing.assert_array_equal(values[:36], np.concatenate([first, second]))
+
+
+def test_an_imports_policies_are_those_of_its_file(folder):
+    imported = {"source": "hdf5", "file": "mine.hdf5", "format": "pjap_bench", "actions": "keep", "dataset_return": 3.0}
+    toys.write_card(cards.FOLDER, toys.card("b", **imported))
+    found = mixed(folder, "a", {"dataset": "b", "policies": ["second"]})
+    expected = toys.make(seed=1).episodes(np.array([1, 3]))
+    np.testing.assert_array_equal(found.rewards[18:], expected.rewards)
+    with pytest.raises(BenchError, match=r"'b' has no policy 'third'.*use some of: first, second"):
+        mixed(folder, {"dataset": "b", "policies": ["third"]})
 
 
 @pytest.mark.parametrize(("floors", "mean"), [((0.1, 0.3), 0.2), ((0.1, None), None), ((0.1, "missing"), None)])
