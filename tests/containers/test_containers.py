@@ -126,6 +126,26 @@ def test_a_broken_lock(project, content):
         containers.file_of("train")
 
 
+@pytest.mark.parametrize("name", ["apptainer", "podman"])
+def test_only_the_step_that_imports_sees_minaris_folder(runtime, monkeypatch, tmp_path, name):
+    calls, folder = runtime(name), tmp_path / ".minari" / "datasets"
+    monkeypatch.setenv("PJAP_BENCH_RUNTIME", f"{name}:{containers.find_runtime(name)}")
+    monkeypatch.delenv("MINARI_DATASETS_PATH", raising=False)
+    importing, bound = "python -m pjap_bench import-dataset", str(folder) if name == "apptainer" else f"{folder}:{folder}"
+    for there, given, environment, seen in (
+        (False, importing, {"HOME": str(tmp_path)}, False),
+        (True, importing, {"HOME": str(tmp_path)}, True),
+        (True, importing, {"MINARI_DATASETS_PATH": str(folder)}, True),
+        (True, "python -m pjap_bench mix", {"HOME": str(tmp_path)}, False),
+    ):
+        if there:
+            folder.mkdir(parents=True, exist_ok=True)
+        call(given, **environment)
+        said = calls.read_text().splitlines()
+        assert (bound in said, f"MINARI_DATASETS_PATH={folder}" in said) == (seen, seen)
+        calls.unlink()
+
+
 @pytest.mark.parametrize("name", ["podman", "docker"])
 def test_podman_and_docker_are_given_the_archive_and_asked_what_they_have(project, runtime, name):
     with pytest.raises(BenchError, match=rf"make images RUNTIME={name}"):
