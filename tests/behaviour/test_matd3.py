@@ -30,6 +30,15 @@ TINY = PAPER | {
 }
 
 
+@pytest.fixture(autouse=True)
+def one_thread():
+    """As in training: on a busy machine two threads of such small products take ten times as long."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)
+
+
 def quiet(line: str) -> None:
     """A log that nobody reads."""
 
@@ -125,7 +134,7 @@ def learnt_values(monkeypatch, ends: int, discount: float) -> np.ndarray:
     monkeypatch.setattr(matd3, "_TwinCritics", Kept)
     monkeypatch.setattr(Bell, "ends", ends)
     settings = TINY | {"discount": discount, "reward_scale": 1.0, "learning_rate": 3e-3, "tau": 0.05, "batch": 64}
-    settings |= {"max_updates": 2000, "critic_width": 32, "capacity": 3000}
+    settings |= {"max_updates": 2000, "critic_width": 32, "capacity": 3000, "back_penalty": 0.5}
     matd3._learn(Bell, 1e9, settings, 0, quiet)
     states = torch.tensor([[float(step), 1.0] for step in range(min(ends, 3))])
     with torch.no_grad():
@@ -139,6 +148,11 @@ def test_a_terminal_ends_the_bootstrap(monkeypatch):
 
 def test_the_time_limit_does_not(monkeypatch):
     assert np.all(learnt_values(monkeypatch, ends=99, discount=0.8) == pytest.approx([5.0] * 3, abs=0.5))
+
+
+def test_a_step_on_the_back_is_charged_for(monkeypatch):
+    monkeypatch.setattr(Bell, "fallen", staticmethod(lambda physics: physics[..., 1] > 0))
+    assert learnt_values(monkeypatch, ends=1, discount=0.9) == pytest.approx([0.5], abs=0.15)
 
 
 def test_the_cheetah_is_learnt_as_when_the_pinned_policies_were_trained(monkeypatch):
@@ -187,27 +201,31 @@ def test_on_the_way_up_only_some_snapshots_play(monkeypatch):
 
 @pytest.fixture
 def climb(monkeypatch):
-    """Made-up snapshots that gain 100 from one to the next, of which every eighth has played; lists who plays how often."""
-    plays, unsteady = [], set()
+    """Made-up snapshots that gain 100 from one to the next, of which every eighth has played.
+
+    Gives the list of who plays how often, the set of unsteady ones, and that of those who fall, with how often they play then.
+    """
+    plays, unsteady, falls = [], set(), set()
 
     def play(environment_class, snapshot, settings, episodes, seed):
         plays.append((snapshot.updates, episodes))
         sd = 999.0 if snapshot.updates in unsteady else 9.0
-        return snapshot._replace(mean_return=100.0 * snapshot.updates, sd_return=sd, upright=1.0)
+        upright = settings["upright_share"] - 0.01 if plays[-1] in falls else 1.0
+        return snapshot._replace(mean_return=100.0 * snapshot.updates, sd_return=sd, upright=upright)
 
     def learn(environment_class, level, settings, seed, log):
         made = [matd3.Snapshot(updates, [], []) for updates in range(1, 33)]
-        made[7::8] = [play(None, each, None, 8, 0) for each in made[7::8]]
+        made[7::8] = [play(None, each, settings, 8, 0) for each in made[7::8]]
         plays.clear()
         return made
 
     monkeypatch.setattr(matd3, "_play", play)
     monkeypatch.setattr(matd3, "_learn", learn)
-    return plays, unsteady
+    return plays, unsteady, falls
 
 
 def test_the_snapshots_near_the_level_play_and_the_nearest_fit_one_is_it(climb):
-    plays, unsteady = climb
+    plays, unsteady, _ = climb
     chosen = matd3.train(TwoAgentHalfCheetah, 1010, PAPER, 0, quiet)
     assert chosen.updates == 10
     assert plays == [*((each, 8) for each in range(1, 24) if each not in (8, 16)), (10, 64)]
@@ -216,8 +234,22 @@ def test_the_snapshots_near_the_level_play_and_the_nearest_fit_one_is_it(climb):
     assert plays[-3:] == [(10, 64), (11, 64), (9, 64)]
 
 
+def test_who_falls_in_a_few_episodes_does_not_play_in_full(climb):
+    plays, _, falls = climb
+    falls.add((10, 8))
+    assert matd3.train(TwoAgentHalfCheetah, 1010, PAPER, 0, quiet).updates == 11
+    assert [each for each in plays if each[1] == 64] == [(11, 64)]
+
+
+def test_who_falls_when_playing_in_full_is_not_it(climb):
+    plays, _, falls = climb
+    falls.add((10, 64))
+    assert matd3.train(TwoAgentHalfCheetah, 1010, PAPER, 0, quiet).updates == 11
+    assert plays[-2:] == [(10, 64), (11, 64)]
+
+
 def test_what_cannot_be_near_enough_does_not_play_in_full(climb):
-    plays, _ = climb
+    plays, *_ = climb
     with pytest.raises(matd3.StuckSeed):
         matd3.train(TwoAgentHalfCheetah, 9000, PAPER, 0, quiet)
     assert plays and {episodes for _, episodes in plays} == {8}
