@@ -10,12 +10,14 @@ import copy
 import itertools
 import json
 import sys
+import textwrap
 from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 import torch
+import yaml
 from torch import Tensor
 from torch.nn.functional import linear
 
@@ -53,7 +55,7 @@ def retrain(dataset: str, name: str, settings: dict, output: Path) -> None:
     """Trains the behaviour policy `name` of a dataset's card to the level that the card states, from the card's seed.
 
     The card's `training` overrides `settings`. A stuck seed is replaced by seed + 100; the metadata of the file says which
-    seed it became.
+    seed it became. The last lines of the log are its finished entry for the card.
 
     Raises:
         BenchError: no such policy in the card.
@@ -89,7 +91,22 @@ def retrain(dataset: str, name: str, settings: dict, output: Path) -> None:
         "settings": json.dumps(settings, sort_keys=True),
     }
     policies.save(output, chosen.weights, chosen.biases, metadata)
-    _say(f"{name}: {metadata}, sha256 {files.sha256(output)}")
+    _say(_finished(dataset, found[0] | {"seed": seed}, chosen, output))
+
+
+def _finished(dataset: str, entry: dict, chosen: Snapshot, output: Path) -> str:
+    """What is to be done with a trained policy, and its finished entry in the card."""
+    entry = {key: entry[key] for key in ("name", "file")} | {
+        "sha256": files.sha256(output),
+        "level": entry["level"],
+        "seed": entry["seed"],
+        "updates": chosen.updates,
+        "mean_return": round(chosen.mean_return, 1),
+        "sd_return": round(chosen.sd_return, 1),
+        "upright": round(chosen.upright, 3),
+    }
+    entry_text = textwrap.indent(yaml.safe_dump([entry], sort_keys=False), "  ")
+    return f"To pin it, copy {output} to {entry['file']}; its entry in datasets/{dataset}.yaml is then\n{entry_text}"
 
 
 def train(environment_class: type[MujocoTask], level: float, settings: dict, seed: int, log: Callable[[str], None]) -> Snapshot:

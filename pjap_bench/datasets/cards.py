@@ -88,7 +88,11 @@ def reference_returns(card: dict) -> dict[str, float]:
     They belong to the card, not to a collected file, so that scores are comparable whatever the number of episodes: of
     generated data the mean over the behaviour policies, of others what the card states; of mixtures the mean over the
     policies where all are known, else over the parts.
+
+    Raises:
+        BenchError: a behaviour policy that is not finished.
     """
+    _check_finished(card)
     if card["source"] == "mixture":
         of_parts = [[policy["mean_return"] for policy in _policies_of(part)] for part in parts(card)]
         if all(of_parts):
@@ -113,6 +117,26 @@ def names() -> list[str]:
     return sorted(path.stem for path in FOLDER.glob("*.yaml"))
 
 
+def unfinished(card: dict) -> list[str]:
+    """Behaviour policies, also of a mixture's parts, that are still to be trained: their entries have no sha256."""
+    sources = [card, *(_read(part.dataset) for part in parts(card))]
+    return [policy["name"] for source in sources for policy in source.get("policies", []) if "sha256" not in policy]
+
+
 def policy_files(card: dict) -> list[Path]:
-    """The behaviour policies' files of a generated dataset."""
+    """The behaviour policies' files of a generated dataset.
+
+    Raises:
+        BenchError: a behaviour policy that is not finished.
+    """
+    _check_finished(card)
     return [config.ROOT / policy["file"] for policy in card["policies"]]
+
+
+def _check_finished(card: dict) -> None:
+    if names := unfinished(card):
+        raise BenchError(
+            f"the entry of behaviour policy '{names[0]}' is not finished: it has no sha256",
+            where=_path(card["id"]),
+            do="train it, copy its file and complete its entry as the end of the training's log says (docs/datasets.md)",
+        )

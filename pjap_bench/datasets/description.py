@@ -292,5 +292,7 @@ def _distances(dataset: hdf5.Dataset, behaviour: list[policies.BehaviourPolicy |
 def _pinned(dataset: hdf5.Dataset, card: dict) -> list[tuple[dict, int] | None]:
     """The card that pins each behaviour policy of the dataset, and the policy's place in it; None where no card does."""
     sources = [card, *(cards.load(part.dataset) for part in cards.parts(card))]
-    places = {policy["sha256"]: (source, place) for source in sources for place, policy in enumerate(source.get("policies", []))}
+    places = {
+        policy.get("sha256"): (source, place) for source in sources for place, policy in enumerate(source.get("policies", []))
+    }
     return [places.get(digest) for digest in dataset.attributes["policy_sha256"]]

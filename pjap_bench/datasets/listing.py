@@ -88,8 +88,7 @@ def policies(card: dict) -> int | None:
 
 def words(card: dict) -> str:
     """One card in words."""
-    environment, reference = get_environment(card["environment"]), cards.reference_returns(card)
-    steps = transitions(card)
+    environment, steps = get_environment(card["environment"]), transitions(card)
     lines = [f"{card['id']}: {card['title']}", ""]
     lines += textwrap.wrap(card["description"], WIDTH)
     lines += [
@@ -108,8 +107,11 @@ def words(card: dict) -> str:
         lines += _entry("address", url)
     if "noise" in card:
         lines += _entry("noise", f"{card['noise']} (standard deviation of the action noise), seed {card['seed']}")
-    returns = f"{reference['dataset_return']:.1f} (the one of normalised returns), random policy {reference['random_return']:.1f}"
-    lines += _entry("return", returns)
+    if untrained := cards.unfinished(card):
+        returned = f"not known before these policies are trained: {', '.join(untrained)}"
+    else:
+        returned = f"{cards.reference_returns(card)['dataset_return']:.1f} (the one of normalised returns)"
+    lines += _entry("return", f"{returned}; random policy {card['random_return']:.1f}")
     if "published" in card:
         published = card["published"]
         span = f"[{published['min']:g}, {published['max']:g}]"
@@ -117,10 +119,7 @@ def words(card: dict) -> str:
     lines += _entry("licence", card["licence"])
     lines += _entry("cite", card["citation"])
     if "policies" in card:
-        rows = [
-            [policy["name"], f"{policy['mean_return']:.0f}", f"{policy['sd_return']:.0f}", *_made(policy), policy["sha256"][:12]]
-            for policy in card["policies"]
-        ]
+        rows = [_policy(policy) for policy in card["policies"]]
         lines += ["", *_columns(["policy", "return", "sd", "level", "seed", "updates", "sha256"], rows)]
     return "\n".join(lines)
 
@@ -182,7 +181,7 @@ def _rows() -> list[list[str]]:
                 f"{steps:,}" if steps else "-",
                 str(count) if count else "-",
                 card["licence"],
-                f"{cards.reference_returns(card)['dataset_return']:.0f}",
+                "-" if cards.unfinished(card) else f"{cards.reference_returns(card)['dataset_return']:.0f}",
                 f"{card['published']['mean']:.0f}" if "published" in card else "-",
             ]
         )
@@ -200,8 +199,13 @@ def _of_part(part: cards.Part) -> int | None:
     return steps // len(card["policies"]) * len(part.policies)
 
 
-def _made(policy: dict) -> list[str]:
-    return [f"{policy['level']:g}", str(policy["seed"]), f"{policy['updates']:,}"]
+def _policy(policy: dict) -> list[str]:
+    """The cells of a behaviour policy of a card."""
+    aim = [f"{policy['level']:g}", str(policy["seed"])]
+    if "sha256" not in policy:
+        return [policy["name"], "-", "-", *aim, "-", "-"]
+    returned = [f"{policy['mean_return']:.0f}", f"{policy['sd_return']:.0f}"]
+    return [policy["name"], *returned, *aim, f"{policy['updates']:,}", policy["sha256"][:12]]
 
 
 def _spread(found: dict) -> str:

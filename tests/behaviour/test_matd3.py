@@ -1,16 +1,21 @@
 """Training behaviour policies: windows that respect ends, terminals that end the bootstrap, the same learning as ever."""
 
+import re
+import shlex
 from typing import ClassVar
 
 import numpy as np
 import pytest
 import torch
+import yaml
 
 from pjap_bench import config
 from pjap_bench.behaviour import matd3
 from pjap_bench.behaviour import policy as policies
+from pjap_bench.datasets import cards, collection, hdf5, listing
 from pjap_bench.environments import ENVIRONMENTS, MujocoTask, TwoAgentHalfCheetah
 from pjap_bench.errors import BenchError
+from tests.workflow.test_workflow import copy_tree, planned
 
 PAPER = config.load("paper")["behaviour"]
 TINY = PAPER | {
@@ -289,7 +294,7 @@ def test_a_seed_far_from_the_level_is_stuck(monkeypatch):
         matd3.train(TwoAgentHalfCheetah, 5000, TINY, 0, quiet)
 
 
-def test_a_stuck_seed_is_replaced_and_the_file_says_by_which(tmp_path, monkeypatch):
+def test_a_stuck_seed_is_replaced_and_the_file_says_by_which(tmp_path, monkeypatch, capsys):
     seeds = []
 
     def train(environment_class, level, settings, seed, log):
@@ -302,8 +307,62 @@ def test_a_stuck_seed_is_replaced_and_the_file_says_by_which(tmp_path, monkeypat
     monkeypatch.setattr(matd3, "train", train)
     matd3.retrain("medium", "medium_1", PAPER, tmp_path / "medium_1.safetensors")
     assert seeds == [5, 105, 205]
+    assert "\n    seed: 205\n" in capsys.readouterr().err, "in the finished entry"
     found = policies.load(tmp_path / "medium_1.safetensors", sha256=None, agents=2, observation=13, action=3, masked=(10,))
     assert found.metadata["seed"] == "205"
     assert found.metadata["level"] == "1250"
     with pytest.raises(BenchError, match="no behaviour policy 'medium_9'"):
         matd3.retrain("medium", "medium_9", PAPER, tmp_path / "x.safetensors")
+
+
+@pytest.fixture
+def unfinished(tmp_path, monkeypatch):
+    """The card `mine` of a dataset whose one policy is still to be trained, and a mixture of it."""
+    card = cards.load("good")
+    aim = {"name": "mine_0", "file": str(tmp_path / "policies" / "mine_0.safetensors"), "level": 250, "seed": 4}
+    mixture = cards.load("good_medium") | {"id": "mixed", "parts": ["mine"]}
+    monkeypatch.setattr(cards, "FOLDER", tmp_path)
+    for made in (card | {"id": "mine", "policies": [aim]}, mixture):
+        (tmp_path / f"{made['id']}.yaml").write_text(yaml.safe_dump(made))
+    monkeypatch.setattr(TwoAgentHalfCheetah, "horizon", 20)
+    return tmp_path
+
+
+def test_the_end_of_the_log_finishes_the_card(unfinished, monkeypatch, capsys):
+    with pytest.raises(BenchError, match=r"policy 'mine_0' is not finished.*train it, copy its file and complete its entry"):
+        collection.collect("mine", 1, unfinished / "mine.h5", {})
+    for name in ("mine", "mixed"):
+        with pytest.raises(BenchError, match="policy 'mine_0' is not finished"):
+            cards.reference_returns(cards.load(name))
+        assert "not known before these policies are trained: mine_0" in listing.words(cards.load(name))
+    assert [row.split()[-2] for row in listing.table().splitlines()[1:3]] == ["-", "-"]
+
+    def train(environment_class, level, settings, seed, log):
+        assert (level, seed) == (250, 4)
+        return matd3._learn(environment_class, 1e9, TINY | {"max_updates": 40}, seed, log)[-1]
+
+    monkeypatch.setattr(matd3, "train", train)
+    matd3.retrain("mine", "mine_0", PAPER, unfinished / "trained.safetensors")
+    said = capsys.readouterr().err
+    card = cards.load("mine")
+    assert f"copy {unfinished / 'trained.safetensors'} to {card['policies'][0]['file']}" in said
+    card["policies"] = yaml.safe_load(said[said.index("  - name: mine_0") :])
+    (unfinished / "mine.yaml").write_text(yaml.safe_dump(card))
+    (unfinished / "policies").mkdir()
+    (unfinished / "trained.safetensors").rename(card["policies"][0]["file"])
+    collection.collect("mine", 2, unfinished / "mine.h5", {})
+    stated = cards.load("mine")["policies"][0]
+    assert hdf5.read(unfinished / "mine.h5").attributes["policy_sha256"] == [stated["sha256"]]
+    metadata = collection._load_policy(card, 0).metadata
+    for key, digits in {"level": 0, "seed": 0, "updates": 0, "mean_return": 1, "sd_return": 1, "upright": 3}.items():
+        assert stated[key] == round(float(metadata[key]), digits), key
+    assert cards.reference_returns(cards.load("mixed"))["dataset_return"] == stated["mean_return"]
+
+
+def test_a_generated_dataset_is_added_as_documented(tmp_path):
+    section = (config.ROOT / "docs" / "datasets.md").read_text(encoding="utf-8").split("## Add a generated dataset\n")[1]
+    aims, train = re.findall(r"```(?:yaml|bash)\n(.*?)```", section.split("\n## ")[0], re.DOTALL)
+    copy = copy_tree(tmp_path / "copy")
+    card = cards.load("poor") | {"id": "mine"} | yaml.safe_load(aims)
+    (copy / "datasets" / "mine.yaml").write_text(yaml.safe_dump(card))
+    assert planned(copy, *shlex.split(train)[1:]) == {"train_behaviour": 1}
