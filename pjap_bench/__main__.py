@@ -389,7 +389,7 @@ def _parser() -> argparse.ArgumentParser:
     added = command("datasets", list_datasets)
     added.add_argument("name", nargs="?", help="name of a card in datasets/")
     added.add_argument("--file", type=Path, help="HDF5 file of that dataset, for instance results/quick/datasets/NAME.h5")
-    added.add_argument("--markdown", type=Path, metavar="FILE", help="renew the table of all datasets in this file instead")
+    added.add_argument("--markdown", type=Path, metavar="FILE", help="renew the table in it and the pages beside it instead")
 
     added = labelled(command("describe", describe), settings=False)
     added.add_argument("--dataset", type=Path, required=True, help="HDF5 file")

@@ -1,6 +1,6 @@
 """Datasets as plain text for a terminal of 110 columns: all cards as a table, one card in words, its statistics.
 
-The table of all cards also as Markdown, for docs/datasets.md.
+The table and the cards also as Markdown, for docs/datasets.md and the pages in docs/datasets/.
 """
 
 import os
@@ -33,6 +33,7 @@ _NOTES = (
 )
 #: a Markdown file holds the table between these
 MARKERS = ("<!-- made from the cards by `python -m pjap_bench datasets --markdown FILE` -->", "<!-- end of the table -->")
+_POLICY = ["policy", "return", "sd", "level", "seed", "updates", "sha256"]
 _INDENT = 13
 _NUMBER = re.compile(r"-|[-+]?[0-9.,]+")
 _NAMED, _SHOWN = 8, 15  # policies that a matrix names above its columns, and that fit at all
@@ -44,15 +45,25 @@ def table() -> str:
 
 
 def markdown(folder: str) -> str:
-    """The same table as Markdown; `folder` is the way from the page to the cards."""
-    rows = _rows()
-    rule = ["---:" if number else "---" for number in _numbers(rows)]
-    linked = [[f"[{name}]({folder}/{name}.yaml)", *(cell.replace("|", "\\|") for cell in cells)] for name, *cells in rows]
-    return "\n".join([*(f"| {' | '.join(row)} |" for row in [list(_COLUMNS), rule, *linked]), "", _NOTES])
+    """The same table as Markdown; `folder` is the way to the pages of the cards."""
+    rows = [[f"[{name}]({folder}/{name}.md)", *(cell.replace("|", "\\|") for cell in cells)] for name, *cells in _rows()]
+    return "\n".join([*_table(list(_COLUMNS), rows), "", _NOTES])
 
 
-def renew(path: Path) -> None:
-    """Replaces the table between the markers of a Markdown file by that of the cards now.
+def page(card: dict, folder: str) -> str:
+    """One card as a page of Markdown; `folder` is the way from the page to the cards."""
+    name = card["id"]
+    lines = [f"# {name}", "", f"{card['title']}. {' '.join(card['description'].split())}", ""]
+    lines += [f"- **{what}:** {f'<{text}>' if what == 'address' else ' '.join(text.split())}" for what, text in _facts(card)]
+    if "policies" in card:
+        lines += ["", *_table(_POLICY, [_policy(policy) for policy in card["policies"]])]
+    make = f"`snakemake --cores 2 results/SCALE/datasets/{name}.h5 --config scale=SCALE` makes it"
+    return "\n".join([*lines, "", f"{make}; its card is [datasets/{name}.yaml]({folder}/{name}.yaml).", ""])
+
+
+def pages(path: Path) -> dict[Path, str]:
+    """What the documentation says of the cards now: the Markdown file with the table between its markers, and beside it a
+    folder of its name with the page of each card.
 
     Raises:
         BenchError: the file cannot be read, or a marker is missing.
@@ -65,7 +76,16 @@ def renew(path: Path) -> None:
     _, end, after = rest.partition(MARKERS[1])
     if not end:
         raise BenchError("no place for the table", where=path, do=f"put the lines {MARKERS[0]} and {MARKERS[1]} into it")
-    files.write_text(path, f"{before}{begin}\n\n{markdown(os.path.relpath(cards.FOLDER, path.parent))}\n\n{end}{after}")
+    folder = path.with_suffix("")
+    found = {path: f"{before}{begin}\n\n{markdown(folder.name)}\n\n{end}{after}"}
+    to_cards = os.path.relpath(cards.FOLDER, folder)
+    return found | {folder / f"{name}.md": page(cards.load(name), to_cards) for name in cards.names()}
+
+
+def renew(path: Path) -> None:
+    """Writes `pages`."""
+    for page_path, text in pages(path).items():
+        files.write_text(page_path, text)
 
 
 def transitions(card: dict) -> int | None:
@@ -88,39 +108,11 @@ def policies(card: dict) -> int | None:
 
 def words(card: dict) -> str:
     """One card in words."""
-    environment, steps = get_environment(card["environment"]), transitions(card)
-    lines = [f"{card['id']}: {card['title']}", ""]
-    lines += textwrap.wrap(card["description"], WIDTH)
-    lines += [
-        "",
-        *_entry("source", card["source"] + (f", {steps:,} steps at full size" if steps else "")),
-        *_entry(
-            "environment",
-            f"{card['environment']}: {environment.agents} agents, {environment.observation_size} observations and "
-            f"{environment.action_size} actions each, a state of {environment.state_size}, {environment.horizon} steps at most",
-        ),
-    ]
-    for part in cards.parts(card):
-        taken = f"policies {', '.join(part.policies)}" if part.policies else "all policies"
-        lines += _entry("part", f"{part.dataset}: {taken}, {f'{part.episodes} episodes' if part.episodes else 'all episodes'}")
-    for url in card.get("urls", []):
-        lines += _entry("address", url)
-    if "noise" in card:
-        lines += _entry("noise", f"{card['noise']} (standard deviation of the action noise), seed {card['seed']}")
-    if untrained := cards.unfinished(card):
-        returned = f"not known before these policies are trained: {', '.join(untrained)}"
-    else:
-        returned = f"{cards.reference_returns(card)['dataset_return']:.1f} (the one of normalised returns)"
-    lines += _entry("return", f"{returned}; random policy {card['random_return']:.1f}")
-    if "published" in card:
-        published = card["published"]
-        span = f"[{published['min']:g}, {published['max']:g}]"
-        lines += _entry("published", f"{published['mean']:g} (sd {published['sd']:g}) {span}, {published['origin']}")
-    lines += _entry("licence", card["licence"])
-    lines += _entry("cite", card["citation"])
+    lines = [f"{card['id']}: {card['title']}", "", *textwrap.wrap(card["description"], WIDTH), ""]
+    for name, text in _facts(card):
+        lines += _entry(name, text)
     if "policies" in card:
-        rows = [_policy(policy) for policy in card["policies"]]
-        lines += ["", *_columns(["policy", "return", "sd", "level", "seed", "updates", "sha256"], rows)]
+        lines += ["", *_columns(_POLICY, [_policy(policy) for policy in card["policies"]])]
     return "\n".join(lines)
 
 
@@ -188,6 +180,35 @@ def _rows() -> list[list[str]]:
     return rows
 
 
+def _facts(card: dict) -> list[tuple[str, str]]:
+    """What a card says, but for its description and its behaviour policies: name and text."""
+    environment, steps = get_environment(card["environment"]), transitions(card)
+    found = [
+        ("source", card["source"] + (f", {steps:,} steps at full size" if steps else "")),
+        (
+            "environment",
+            f"{card['environment']}: {environment.agents} agents, {environment.observation_size} observations and "
+            f"{environment.action_size} actions each, a state of {environment.state_size}, {environment.horizon} steps at most",
+        ),
+    ]
+    for part in cards.parts(card):
+        taken = f"policies {', '.join(part.policies)}" if part.policies else "all policies"
+        found.append(("part", f"{part.dataset}: {taken}, {f'{part.episodes} episodes' if part.episodes else 'all episodes'}"))
+    found += [("address", url) for url in card.get("urls", [])]
+    if "noise" in card:
+        found.append(("noise", f"{card['noise']} (standard deviation of the action noise), seed {card['seed']}"))
+    if untrained := cards.unfinished(card):
+        returned = f"not known before these policies are trained: {', '.join(untrained)}"
+    else:
+        returned = f"{cards.reference_returns(card)['dataset_return']:.1f} (the one of normalised returns)"
+    found.append(("return", f"{returned}; random policy {card['random_return']:.1f}"))
+    if "published" in card:
+        published = card["published"]
+        span = f"[{published['min']:g}, {published['max']:g}]"
+        found.append(("published", f"{published['mean']:g} (sd {published['sd']:g}) {span}, {published['origin']}"))
+    return [*found, ("licence", card["licence"]), ("cite", card["citation"])]
+
+
 def _of_part(part: cards.Part) -> int | None:
     """Steps that a mixture takes of a dataset, at full size."""
     card = cards.load(part.dataset)
@@ -225,6 +246,12 @@ def _entry(name: str, text: str) -> list[str]:
 def _numbers(rows: list[list[str]]) -> list[bool]:
     """Which columns hold numbers alone."""
     return [all(_NUMBER.fullmatch(cell) for cell in column) for column in zip(*rows, strict=True)]
+
+
+def _table(titles: list[str], rows: list[list[str]]) -> list[str]:
+    """A table of Markdown; numbers end their column."""
+    rule = ["---:" if number else "---" for number in _numbers(rows)]
+    return [f"| {' | '.join(row)} |" for row in [titles, rule, *rows]]
 
 
 def _columns(titles: Sequence[str], rows: list[list[str]], widest: Sequence[int] | None = None) -> list[str]:

@@ -326,14 +326,15 @@ def test_the_table_lists_every_card_within_its_width(card_folder):
     assert "good: policies good_0, all episodes" in listing.words(cards.load(name))
 
 
-def test_the_table_in_the_documentation_is_that_of_the_cards():
-    text = (config.ROOT / "docs" / "datasets.md").read_text(encoding="utf-8")
-    held = text.partition(listing.MARKERS[0])[2].partition(listing.MARKERS[1])[0]
-    renew = "python -m pjap_bench datasets --markdown docs/datasets.md"
-    assert held.strip() == listing.markdown("../datasets"), f"renew it: {renew}"
+def test_the_documentation_says_what_the_cards_say():
+    expected = listing.pages(config.ROOT / "docs" / "datasets.md")
+    found = [*(config.ROOT / "docs" / "datasets").iterdir(), config.ROOT / "docs" / "datasets.md"]
+    assert set(found) == set(expected), "one page a card: make the missing ones (below), remove others"
+    for path, text in expected.items():
+        assert path.read_text(encoding="utf-8") == text, "renew: python -m pjap_bench datasets --markdown docs/datasets.md"
 
 
-def test_the_table_of_a_page_is_renewed_in_its_place(card_folder, tmp_path, capsys):
+def test_the_table_and_the_pages_are_renewed_in_their_places(card_folder, tmp_path, capsys):
     page = tmp_path / "docs" / "page.md"
     page.parent.mkdir()
     page.write_text("\n".join(["# Before", listing.MARKERS[0], "old", listing.MARKERS[1], "after", ""]))
@@ -343,8 +344,15 @@ def test_the_table_of_a_page_is_renewed_in_its_place(card_folder, tmp_path, caps
     lines = page.read_text().splitlines()
     assert lines[:2] == ["# Before", listing.MARKERS[0]] and lines[-2:] == [listing.MARKERS[1], "after"]
     (row,) = [line for line in lines if "another" in line]
-    assert row.startswith("| [another](../cards/another.yaml) | mixture |") and "this \\| that" in row
+    assert row.startswith("| [another](page/another.md) | mixture |") and "this \\| that" in row
     assert "old" not in lines and sum(line.startswith("| [") for line in lines) == len(cards.names())
+    assert {path.stem for path in (page.parent / "page").iterdir()} == set(cards.names())
+    text = (page.parent / "page" / "another.md").read_text()
+    for words in ("# another\n", "- **part:** medium: all policies, all episodes\n", "(../../cards/another.yaml)"):
+        assert words in text
+    good, first = (page.parent / "page" / "good.md").read_text(), cards.load("good")["policies"][0]
+    assert f"| good_0 | {first['mean_return']:.0f} |" in good and f"| {first['sha256'][:12]} |" in good
+    assert f"<{cards.load('og_marl_good')['urls'][0]}>" in (page.parent / "page" / "og_marl_good.md").read_text()
     page.write_text("nothing")
     assert __main__.main(["datasets", "--markdown", str(page)]) == 2
     assert "no place for the table" in capsys.readouterr().err

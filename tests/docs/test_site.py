@@ -45,7 +45,8 @@ def example(heading: str, language: str, place: int = 0, page: str = "extend.md"
 
 def test_every_page_is_in_the_navigation_once():
     listed = in_nav(files.read_yaml(config.ROOT / "mkdocs.yml")["nav"])
-    assert sorted(listed) == sorted(str(page.relative_to(DOCS)) for page in PAGES)
+    # But for those of dataset cards, to which a table leads.
+    assert sorted(listed) == sorted(str(page.relative_to(DOCS)) for page in PAGES if page.parent.name != "datasets")
 
 
 @pytest.mark.parametrize("page", [config.ROOT / "README.md", *PAGES], ids=lambda page: str(page.relative_to(config.ROOT)))
