@@ -3,6 +3,7 @@
 The table and the cards also as Markdown, for docs/datasets.md and the pages in docs/datasets/.
 """
 
+import math
 import os
 import re
 import textwrap
@@ -35,6 +36,7 @@ _NOTES = (
 MARKERS = ("<!-- made from the cards by `python -m pjap_bench datasets --markdown FILE` -->", "<!-- end of the table -->")
 _POLICY = ["policy", "return", "sd", "level", "seed", "updates", "sha256"]
 _INDENT = 13
+_BARS = "·▁▂▃▄▅▆▇█"
 _NUMBER = re.compile(r"-|[-+]?[0-9.,]+")
 _NAMED, _SHOWN = 8, 15  # policies that a matrix names above its columns, and that fit at all
 
@@ -144,6 +146,10 @@ def statistics(found: dict) -> str:
         for policy in found["policies"]
     ]
     lines += ["", *_columns(["policy", "episodes", "steps", "return", "sd", "min", "max"], rows)]
+    edges = returns["edges"]
+    title = f"episodes by return, {edges[0]:,g} to {edges[-1]:,g}, {edges[1] - edges[0]:,g} a bar"
+    rows = [[name, _bars(counts), f"{max(counts):,}"] for name, counts in zip(names, returns["counts"], strict=True)]
+    lines += ["", *_columns(["policy", title, "highest bar"], rows)]
     if description.any_distance(found) and len(names) <= _SHOWN:
         caption = (
             "Distances between behaviour policies: mean |action of the policy (row) - action of the policy whose states they "
@@ -231,6 +237,12 @@ def _policy(policy: dict) -> list[str]:
 
 def _spread(found: dict) -> str:
     return f"mean {found['mean']:.4g} (sd {found['sd']:.4g}), {found['min']:.4g} to {found['max']:.4g}"
+
+
+def _bars(counts: list[int]) -> str:
+    """One character a count, as high as its share of the greatest; a dot for none."""
+    most = max(max(counts), 1)
+    return "".join(_BARS[math.ceil(count / most * (len(_BARS) - 1))] for count in counts)
 
 
 def _measured(found: dict | None) -> list[str]:

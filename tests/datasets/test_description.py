@@ -385,10 +385,20 @@ def test_the_listing_on_the_command_line(made, capsys, monkeypatch):
     assert "unknown dataset 'nope'" in capsys.readouterr().err
 
 
+def test_the_statistics_show_a_histogram_of_each_policy(hopper):
+    found = description.describe(hopper)
+    found["return"] |= {"edges": [-1000, -500, 0, 500, 1000], "counts": [[0, 1, 80, 40], [0, 0, 0, 0]]}
+    lines = listing.statistics(found).splitlines()
+    place = next(index for index, line in enumerate(lines) if "episodes by return, -1,000 to 1,000, 500 a bar" in line)
+    assert [line.split() for line in lines[place + 1 : place + 3]] == [["first", "·▁█▄", "80"], ["second", "····", "0"]]
+    assert "episodes by return" in listing.statistics(description.describe(hopper))
+
+
 def test_many_policies_fit_the_width(made):
     found = copy.deepcopy(description.read(made / "good_medium.description.json")["statistics"])
     for count in (12, 30):
         found["policies"] = [found["policies"][0] | {"name": f"a_policy_{place}"} for place in range(count)]
+        found["return"]["counts"] = [[1, 2]] * count
         found["distance"] |= {"between": [[0.5] * count] * count, "to_data": [[0.1] * count] * count}
         text = listing.statistics(found)
         assert max(map(len, text.splitlines())) <= listing.WIDTH
