@@ -8,12 +8,14 @@ import shutil
 
 import h5py
 import numpy as np
+import pandas as pd
 import pytest
+from matplotlib.image import imread
 
 from pjap_bench import __main__, config, files
 from pjap_bench.behaviour.policy import BehaviourPolicy
 from pjap_bench.datasets import cards, collection, croissant, description, hdf5, listing
-from pjap_bench.environments import TwoAgentHalfCheetah
+from pjap_bench.environments import TwoAgentHalfCheetah, get
 from pjap_bench.errors import BenchError
 
 STAMP = {"pjap_bench": "0.1.0", "scale": "smoke", "code": "0123456789ab", "image": "uncontained", "seeds": [], "datasets": {}}
@@ -298,6 +300,29 @@ def test_croissant_of_what_others_published(made):
     fields = {field["@id"]: field for records in found["recordSet"] for field in records["field"]}
     assert fields["steps/observations"]["arrayShape"] == "3,11" and fields["steps/actions"]["arrayShape"] == "3,1"
     assert "physics/physics" not in fields
+
+
+@pytest.mark.parametrize(("name", "horizon"), [("six_agent_halfcheetah", 50), ("three_agent_hopper", 400)])
+def test_the_commands_collect_train_describe_and_draw_with_other_environments(name, horizon, tmp_path, monkeypatch, label):
+    monkeypatch.setattr(get(cards.load(name)["environment"]), "horizon", horizon)
+    experiments = {name: {"arms": ["maddpg_cql_pjap"], "seeds": 1, "updates": 3}}
+    settings = config.training_settings(config.load("smoke", {"experiments": experiments}), name, "maddpg_cql_pjap")
+    data, run = tmp_path / "datasets" / f"{name}.h5", tmp_path / "run"
+    outputs = [data.with_suffix(f".{kind}.json") for kind in ("description", "croissant")]
+    for command in (
+        f"collect --dataset {name} --episodes 2 --output {data}",
+        f"train --dataset {data} --seeds 0 --output {run} --checkpoints {tmp_path / 'kept'} --checkpoint-every 3 --settings",
+        f"describe --dataset {data} --output {outputs[0]} --croissant {outputs[1]}",
+        f"draw-dataset --dataset {name} --results {tmp_path}",
+    ):
+        words = [*command.split(), *([json.dumps({"pjap": settings})] if command.startswith("train") else []), "--label", label]
+        assert __main__.main(words) == 0, command
+    evaluations = pd.read_csv(run / "evaluations.csv")
+    assert evaluations["update"].max() == 3 and np.isfinite(evaluations["return"]).all()
+    statistics = description.read(outputs[0])["statistics"]
+    assert statistics["length"]["max"] == horizon
+    assert (statistics["terminated"]["episodes"] > 0) == (name == "three_agent_hopper"), "one of its policies falls"
+    assert imread(tmp_path / "figures" / f"dataset_{name}.png").std() > 0.05
 
 
 @pytest.fixture
