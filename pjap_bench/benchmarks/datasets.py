@@ -40,9 +40,9 @@ def measure(settings: dict, episodes: int | None = None) -> list[dict]:
             each = episodes or card["episodes_per_policy"]
             work = f"{len(card['policies']) * each:,} episodes of {dataset}, two processes"
             collect = functools.partial(collection.collect, dataset, each, path, {}, processes=2)
-            rows.append(table.timed("collect a dataset", work, collect, 1, 40))
+            rows.append(table.timed("collect a dataset", work, collect, 1, None))
         mix = functools.partial(collection.mix, MIXTURE, parts, folder / f"{MIXTURE}.h5", {})
-        rows.append(table.timed("mix a dataset", f"{MIXTURE}, from the files of its parts", mix, 1, 40))
+        rows.append(table.timed("mix a dataset", f"{MIXTURE}, from the files of its parts", mix, 1, None))
         rows.append(table.row("all four datasets", "the rows above", [sum(row["median"] for row in rows)], "s", at_most=120))
         for dataset, path in parts.items():
             compared = compare(hdf5.read(path).returns, cards.load(dataset)["published"])

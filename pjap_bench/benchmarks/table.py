@@ -30,12 +30,12 @@ def row(
     return measured | found | {"at_least": at_least, "at_most": at_most}
 
 
-def timed(name: str, work: str, run: Callable[[], object], repetitions: int, aim: float) -> dict:
+def timed(name: str, work: str, run: Callable[[], object], repetitions: int, aim: float | None) -> dict:
     """A row in seconds: `run` is called `repetitions` times.
 
     Args:
         work: what one call does, for the table.
-        aim: seconds that the specification asks for.
+        aim: seconds that the specification asks for, if it does.
     """
     seconds = []
     for _ in range(repetitions):
