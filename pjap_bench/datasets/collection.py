@@ -180,14 +180,37 @@ def finish(output: str | Path, dataset: hdf5.Dataset, card: dict, stamp: dict, n
         noise_floor: mean |behaviour policy's action - data action|; None where the behaviour policies are not known.
 
     Raises:
-        BenchError: a dataset that does not fit together, or a disk that refuses.
+        BenchError: a dataset that does not fit together, returns that are not the published ones, or a disk that refuses.
     """
+    check_published(dataset, card)
     hdf5.write(output, dataset)
     try:
         files.write_json(hdf5.summary_path(output), _summary(output, dataset, card, stamp, noise_floor))
     except BaseException:
         Path(output).unlink()  # without its summary it could not be read
         raise
+
+
+def check_published(dataset: hdf5.Dataset, card: dict) -> None:
+    """Compares the returns with the card's `published` ones, if they have a `tolerance`. A cut episode at the end does not count.
+
+    Raises:
+        BenchError: mean, sd, min or max differ by more.
+    """
+    published = card.get("published", {})
+    if "tolerance" not in published:
+        return
+    returns = dataset.returns[: len(dataset.lengths) - bool(dataset.attributes.get("tail"))]
+    if not len(returns):
+        what = "no episode ends, so there are no returns to compare"
+        raise BenchError(what, where=card["id"], do="use other data, or take `tolerance` out of the card")
+    found = {"mean": returns.mean(), "sd": returns.std(), "min": returns.min(), "max": returns.max()}
+    wrong = [name for name, value in found.items() if abs(value - published[name]) > published["tolerance"]]
+    if wrong:
+        pairs = ", ".join(f"{name} {found[name]:.2f} instead of {published[name]:.2f}" for name in wrong)
+        what = f"episode returns differ from the published ones by more than {published['tolerance']}: {pairs}"
+        advice = "look where the data come from (uid, urls, file), then at the card"
+        raise BenchError(f"{what} ({len(returns)} episodes)", where=card["id"], do=advice)
 
 
 def _summary(path: str | Path, dataset: hdf5.Dataset, card: dict, stamp: dict, noise_floor: float | None) -> dict:

@@ -274,6 +274,7 @@ def card_folder(tmp_path, monkeypatch):
         ("seed: 1", "seed: 1\nsize: 3", "key 'size' does not go with 'source: generated'. What to do: remove it"),
         ("    level: 5200", "    levl: 5200", "unknown key 'policies.0.levl'"),
         ("    level: 5200 # the return that was aimed at\n", "", "key 'policies.0.level' is missing"),
+        ("published:", "published:\n  tolerance: 1.0", "key 'published'"),
         ("    sha256: ", "    # ", "key 'policies.0': 'sha256' is a dependency of 'mean_return'"),
         ("    upright: ", "    # ", "key 'policies.0': 'upright' is a dependency of 'sha256'"),
         ("environment: two_agent_halfcheetah", "environment: cheetah", "unknown environment 'cheetah'.*: two_agent_halfcheetah"),

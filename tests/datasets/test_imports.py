@@ -9,7 +9,7 @@ from gymnasium.spaces import Box, Dict
 from minari.serialization import serialize_space
 
 from pjap_bench import files
-from pjap_bench.datasets import cards, exports, hdf5, imports
+from pjap_bench.datasets import collection, exports, hdf5, imports
 from pjap_bench.environments import TwoAgentHalfCheetah, get
 from pjap_bench.errors import BenchError
 from tests.datasets import toys
@@ -209,16 +209,12 @@ def test_returns_that_are_not_the_published_ones(tmp_path, form):
     assert not (tmp_path / "no.h5").exists()
 
 
-def test_no_tolerance_where_nothing_compares(tmp_path, monkeypatch):
-    monkeypatch.setattr(cards, "FOLDER", tmp_path)
-    card = toys.card("own", source="rule", dataset_return=3.0)
-    card["published"] = {"mean": 0.0, "sd": 1.0, "min": 0.0, "max": 0.0, "origin": "here"}
-    toys.write_card(tmp_path, card)
-    assert cards.load("own") == card
-    card["published"]["tolerance"] = 1.0
-    toys.write_card(tmp_path, card)
-    with pytest.raises(BenchError, match=r"own.yaml.*tolerance"):
-        cards.load("own")
+def test_returns_of_a_rule_that_are_not_the_published_ones(tmp_path):
+    published = {"mean": 1e6, "sd": 1.0, "min": 0.0, "max": 0.0, "origin": "here", "tolerance": 1.0}
+    card = toys.card("own", source="rule", dataset_return=3.0, published=published)
+    with pytest.raises(BenchError, match=r"own.*instead of 1000000.00"):
+        collection.finish(tmp_path / "own.h5", toys.make(), card, {}, noise_floor=None)
+    assert not list(tmp_path.iterdir())
 
 
 # Faults of flat files

@@ -13,7 +13,7 @@ import tensorstore
 import yaml
 
 from pjap_bench import files
-from pjap_bench.datasets import cards, fetch, hdf5, vault
+from pjap_bench.datasets import cards, collection, fetch, hdf5, vault
 from pjap_bench.errors import BenchError
 from tests.datasets.test_fetch import files_no_longer_than
 from tests.datasets.vaults import content
@@ -321,17 +321,17 @@ def test_statistics_that_are_not_the_published_ones(card, card_file, tmp_path, k
 def test_the_tolerance_is_the_card_s(card, folder):
     dataset = read(folder, "Poor")
     published = {name: float(value) + 0.4 for name, value in statistics("Poor").items()} | {"origin": "x"}
-    vault.check_published(dataset, card | {"published": published | {"tolerance": 0.5}})
+    collection.check_published(dataset, card | {"published": published | {"tolerance": 0.5}})
     with pytest.raises(BenchError, match="mean"):
-        vault.check_published(dataset, card | {"published": published | {"tolerance": 0.3}})
+        collection.check_published(dataset, card | {"published": published | {"tolerance": 0.3}})
     del card["published"]
-    vault.check_published(dataset, card)
+    collection.check_published(dataset, card)
 
 
 def test_only_a_tail_cannot_be_compared(card, folder):
     remake(folder / "Good", "truncations.", np.zeros((1, 91, 2), dtype=bool))
     with pytest.raises(BenchError, match="tiny_poor: no episode ends"):
-        vault.check_published(read(folder), card)
+        collection.check_published(read(folder), card)
 
 
 def test_an_archive_that_is_not_the_card_s(card_file, tmp_path):
