@@ -65,12 +65,13 @@ def train(
         raise BenchError(reason, where="--device", do="lower jobs.runs_per_stack, or use a larger GPU") from error
     identity = job_identity(settings, seeds, stamp, device)
     checkpoint = checkpoint_folder / f"{identity[:16]}.safetensors"
-    _tidy(checkpoint, job.name)
     with contextlib.closing(job.evaluations):
         if checkpoint.exists():
             job.resume(checkpoint, identity)
             _say(f"{job.name}: resumed at update {job.update} of {job.updates}")
         else:
+            if others := sorted(checkpoint_folder.glob("[!.]*.safetensors")):
+                _say(f"{job.name}: starts anew; {others[0]} is of other settings, data or code")
             job.evaluate("training")
         started = said = time.monotonic()
         before, first = job.seconds, job.update
@@ -108,15 +109,6 @@ def train(
     checkpoint.unlink(missing_ok=True)
     with contextlib.suppress(OSError):  # not empty: other checkpoints lie there
         checkpoint_folder.rmdir()
-
-
-def _tidy(checkpoint: Path, name: str) -> None:
-    """Removes what a process that was killed while writing this checkpoint left; says that checkpoints of others are there."""
-    for left in checkpoint.parent.glob(f".{checkpoint.stem}.*"):
-        left.unlink()
-    others = [each for each in checkpoint.parent.glob("[!.]*.safetensors") if each != checkpoint]
-    if others and not checkpoint.exists():
-        _say(f"{name}: starts anew; {others[0]} is of other settings, data or code")
 
 
 def job_identity(settings: dict[str, dict], seeds: list[int], stamp: dict, device: torch.device) -> str:

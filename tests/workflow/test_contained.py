@@ -40,7 +40,7 @@ def test_snakemake_that_was_not_told_to_use_containers(tree, tmp_path):
     assert done.returncode != 0
     assert "Snakemake was not told to use the images" in done.stdout + done.stderr
     # Even without the hook that says so, the step itself looks.
-    done = snakemake(tree, DATASET, "--no-hooks", "--show-failed-logs", *arguments, path=tmp_path)
+    done = snakemake(tree, DATASET, "--no-hooks", *arguments, path=tmp_path)
     shutil.rmtree(tree / "containers" / "images")
     assert done.returncode != 0
     assert "was to run inside its pinned image" in done.stdout + done.stderr

@@ -97,8 +97,7 @@ rule describe_dataset:
         " --output {output.description:q} --croissant {output.croissant:q} 2>&1 | tee {log:q}"
 
 
-# The one rule that needs a network. Archives lie beside the scales: one download serves all of them. What it and the conversion
-# say goes to the terminal and into the log: the profile's `quiet` would hide progress and the logs of failed jobs.
+# The one rule that needs a network. Archives lie beside the scales: one download serves all of them.
 rule fetch_archive:
     output:
         f"{DOWNLOADS}/{{archive}}",
