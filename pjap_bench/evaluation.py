@@ -43,7 +43,7 @@ class Evaluations:
             self._pool = ProcessPoolExecutor(processes, mp_context=context, initializer=_prepare)
 
     def start(self, request: Request) -> None:
-        """Asks for an evaluation. A policy that is not finite does not play: its returns are NaN."""
+        """Asks for an evaluation. A policy that is not finite does not play (MuJoCo would warn into a file at each step): NaN."""
         environment_class, layout, normaliser = self._player
         results = []
         for run, seeds in enumerate(request.seeds):

@@ -4,20 +4,13 @@ Times on shared machines are noisy: the rows of one table were measured in one r
 """
 
 from collections.abc import Iterable, Iterator
+from types import ModuleType
 
 import torch
 
-from pjap_bench.benchmarks import containers, datasets, games, gpu, notebook, training
 from pjap_bench.provenance import processor
 
-PARTS = {
-    "games": games.measure,
-    "notebook": notebook.measure,
-    "datasets": datasets.measure,
-    "containers": containers.measure,
-    "training": training.measure,
-    "gpu": gpu.measure,  # only when it is named
-}
+PARTS = ("games", "notebook", "datasets", "containers", "training", "gpu")  # modules beside this; gpu only when it is named
 
 
 def measure(settings: dict, parts: Iterable[str]) -> Iterator[dict]:
@@ -27,8 +20,27 @@ def measure(settings: dict, parts: Iterable[str]) -> Iterator[dict]:
         settings: the whole configuration.
     """
     for part in parts:
-        for row in PARTS[part](settings):
+        for row in _module(part).measure(settings):
             yield {"part": part} | row
+
+
+def _module(part: str) -> ModuleType:
+    """Imported when it is asked for, since a lent machine with a GPU has not the packages of all, and by its name, since the
+    table's digest follows imports."""
+    match part:
+        case "games":
+            from pjap_bench.benchmarks import games as found
+        case "notebook":
+            from pjap_bench.benchmarks import notebook as found
+        case "datasets":
+            from pjap_bench.benchmarks import datasets as found
+        case "containers":
+            from pjap_bench.benchmarks import containers as found
+        case "training":
+            from pjap_bench.benchmarks import training as found
+        case _:
+            from pjap_bench.benchmarks import gpu as found
+    return found
 
 
 def devices(parts: Iterable[str]) -> dict[str, str]:

@@ -157,10 +157,10 @@ def _kernels(bench: Bench, preset: str) -> Iterator[dict]:
     with profile(activities=[ProfilerActivity.CUDA if cuda else ProfilerActivity.CPU]) as profiler:
         stack.advance(updates)
     found = {each.key: each.self_device_time_total if cuda else each.self_cpu_time_total for each in profiler.key_averages()}
-    total, work = sum(found.values()), f"{preset}, {precision}"  # microseconds
+    total, work = sum(found.values()), f"{preset}, {precision}"  # microseconds; 0 where the profiler sees no kernels
     yield table.row("kernels of an update, together", work, [total / updates / 1000], "ms", at=runs)
     for name in sorted(found, key=lambda key: -found[key])[: bench.effort.kernels]:
-        share = 100 * found[name] / total
+        share = 100 * found[name] / max(total, 1e-9)
         yield table.row("share of the kernels' time", f"{work}: {name[:160]}", [share], "%", at=runs)
 
 

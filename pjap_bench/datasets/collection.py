@@ -101,6 +101,8 @@ def mix(name: str, sources: dict[str, Path], output: Path, stamp: dict) -> None:
         "seam": [0, *np.cumsum(episodes)[:-1].tolist()],
         **cards.reference_returns(card),
     }
+    if tail := taken[-1].attributes.get("tail"):
+        attributes["tail"] = tail
     floors = [hdf5.read_summary(sources[part.dataset]).get("noise_floor") for part in wanted]  # an own rule may say none
     known = all(floor is not None for floor in floors)
     floor = float(np.average(floors, weights=[dataset.transitions for dataset in taken])) if known else None
@@ -187,7 +189,8 @@ def finish(output: str | Path, dataset: hdf5.Dataset, card: dict, stamp: dict, n
     try:
         files.write_json(hdf5.summary_path(output), _summary(output, dataset, card, stamp, noise_floor))
     except BaseException:
-        Path(output).unlink()  # without its summary it could not be read
+        for path in (Path(output), hdf5.summary_path(output)):  # one without the other's could not be read
+            path.unlink(missing_ok=True)
         raise
 
 

@@ -101,7 +101,7 @@ class Dataset:
         return dataclasses.replace(self, physics=None, observations=observations, states=states, attributes=attributes)
 
     def episodes(self, chosen: np.ndarray) -> "Dataset":
-        """Only these episodes (indices [K]), in the order given; `seam` becomes [0]."""
+        """Only these episodes (indices [K]), in the order given; `seam` becomes [0], `tail` 0 if a whole one is last."""
         steps = _rows(self.offsets[chosen], self.lengths[chosen])
         parts = {name: getattr(self, name)[chosen] for name in ("lengths", "terminated", "seed", "policy")}
         parts |= {name: getattr(self, name)[steps] for name in ("actions", "rewards")}
@@ -110,7 +110,10 @@ class Dataset:
             parts["physics"] = self.physics[_rows(starts, self.lengths[chosen] + 1)]
         else:
             parts |= {name: getattr(self, name)[steps] for name in LAYOUTS["observations"]}
-        return dataclasses.replace(self, **parts, attributes=self.attributes | {"seam": [0]})
+        attributes = self.attributes | {"seam": [0]}
+        if "tail" in attributes and chosen[-1] != len(self.lengths) - 1:
+            attributes["tail"] = 0
+        return dataclasses.replace(self, **parts, attributes=attributes)
 
 
 def before_actions(lengths: np.ndarray) -> np.ndarray:

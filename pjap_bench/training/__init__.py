@@ -51,8 +51,8 @@ def train(
 
     Raises:
         BenchError: bad data, a broken checkpoint, a device without room for the stack, or a run whose numbers are no longer
-            finite (named with its update; the other runs are finished first, and their results lie in the folder `stopped`
-            beside the checkpoint, which stays).
+            finite (named with its update; the other runs are finished first, and their results lie beside the checkpoint, which
+            stays, in a folder of its name).
         TimeIsUp: after `stop_after` minutes, at a checkpoint.
     """
     began = time.monotonic()
@@ -62,16 +62,18 @@ def train(
         job = _Job(dataset_path, settings, seeds, stamp, device, job_settings)
     except torch.OutOfMemoryError as error:
         reason = str(error).partition(". ")[0]
-        raise BenchError(reason, where="--device", do="lower jobs.runs_per_stack, or use a larger GPU") from error
+        where = f"{dataset_path.stem}/{'+'.join(settings)}"
+        raise BenchError(reason, where=where, do="lower jobs.runs_per_stack, or use a larger GPU") from error
     identity = job_identity(settings, seeds, stamp, device)
     checkpoint = checkpoint_folder / f"{identity[:16]}.safetensors"
+    stopped = checkpoint.with_suffix(".stopped")
     with contextlib.closing(job.evaluations):
         if checkpoint.exists():
             job.resume(checkpoint, identity)
             _say(f"{job.name}: resumed at update {job.update} of {job.updates}")
         else:
             if others := sorted(checkpoint_folder.glob("[!.]*.safetensors")):
-                _say(f"{job.name}: starts anew; {others[0]} is of other settings, data or code")
+                _say(f"{job.name}: starts anew; {others[0]} is of other settings, data, code or another kind of device")
             job.evaluate("training")
         started = said = time.monotonic()
         before, first = job.seconds, job.update
@@ -91,10 +93,10 @@ def train(
                 _say(_progress(job.name, job.update, job.updates, (job.update - first) / (now - started)))
         if job.stopped:
             job.save(checkpoint, identity)  # the same command would end here again: at once
-        if len(job.stopped) < len(job.stack.runs):
+        if len(job.stopped) < len(job.stack.runs) and not (job.stopped and (stopped / "run.json").exists()):
             job.evaluate("final")
             job.collect_evaluations(wait=True)
-            job.write(checkpoint_folder / "stopped" if job.stopped else output)
+            job.write(stopped if job.stopped else output)
     if job.stopped:
         reasons = [
             f"{job.stack.runs[run][0]} seed {job.stack.runs[run][1]} at update {update} ({what})"

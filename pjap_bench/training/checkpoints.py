@@ -51,7 +51,7 @@ def load(path: Path, identity: str, stack: Stack) -> tuple[dict[str, Tensor], di
     states = {f"random.{name}": each for name, each in stack.generators().items()}
     alike = all(_form(tensors[name]) == _form(live[name]) for name in live.keys() & tensors.keys())
     if not (alike and tensors.keys() >= live.keys() | states.keys()):
-        raise BenchError("the checkpoint lacks tensors of this stack", where=path, do=_ADVICE)
+        raise BenchError("the checkpoint has not the tensors of this stack", where=path, do=_ADVICE)
     for name, value in live.items():
         value.copy_(tensors[name])
     for name, each in states.items():

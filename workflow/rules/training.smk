@@ -30,7 +30,7 @@ rule train:
         runtime=24 * 60,
         gpu=int(SETTINGS["jobs"]["device"] == "cuda"),
         # Resources and no parameters: what a result does not depend on must not rerun it.
-        own_threads=SETTINGS["jobs"]["threads"],
+        own_threads=lambda wildcards, threads: max(1, threads - SETTINGS["jobs"]["evaluators"]),
         checkpoint_every=SETTINGS["jobs"]["checkpoint_every"],
         evaluators=SETTINGS["jobs"]["evaluators"],
         stop_after=SETTINGS["jobs"]["stop_after"],
