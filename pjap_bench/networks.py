@@ -19,13 +19,19 @@ class Layout(NamedTuple):
     shapes: dict[str, tuple[int, ...]]
 
     @property
+    def sizes(self) -> list[int]:
+        """Numbers of every tensor, and last of what is not used, so that all runs begin where a GPU reads four at once."""
+        used = [torch.Size(shape).numel() for shape in self.shapes.values()]
+        return [*used, -sum(used) % 4]
+
+    @property
     def size(self) -> int:
-        """Parameters of one run."""
-        return sum(torch.Size(shape).numel() for shape in self.shapes.values())
+        """Numbers of one run."""
+        return sum(self.sizes)
 
     def unflatten(self, parameters: Tensor) -> dict[str, Tensor]:
         """[R, parameters] -> views [R, *shape] by name."""
-        pieces = parameters.split([torch.Size(shape).numel() for shape in self.shapes.values()], dim=1)
+        pieces = parameters.split(self.sizes, dim=1)[:-1]
         return {name: piece.view(-1, *shape) for (name, shape), piece in zip(self.shapes.items(), pieces, strict=True)}
 
     def initialise(self, generator: torch.Generator) -> Tensor:
@@ -43,7 +49,7 @@ class Layout(NamedTuple):
                 sd = shape[-2] ** -0.5
                 torch.nn.init.trunc_normal_(value, std=sd, a=-2 * sd, b=2 * sd, generator=generator)
             drawn.append(value.flatten())
-        return torch.cat(drawn)
+        return torch.cat([*drawn, torch.zeros(self.sizes[-1])])
 
 
 def policy_layout(agents: int, observation: int, action: int, width: int) -> Layout:

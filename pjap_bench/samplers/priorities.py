@@ -31,14 +31,14 @@ class Priorities:
         """One draw from each of B equal shares of a run's total priority: uniforms [R, B] -> start indices [R, B]."""
         size = uniforms.shape[1]
         # With a row too many: a GPU adds up a single one in another order each time.
-        cumulative = torch.cat([self._sums, self._sums[:1]]).cumsum(dim=1)[:-1]
+        cumulative = _cumulative(torch.cat([self._sums, self._sums[:1]]))[:-1]
         shares = torch.arange(size, dtype=torch.float64, device=uniforms.device)
         wanted = (shares + uniforms) / size * cumulative[:, -1:]  # [R, B]
         # Rounding can point past the end of all or before the start of a block: draws go to the last block of positive
         # priority, and inside a block to its first or last such sequence.
         last = (cumulative < cumulative[:, -1:]).sum(dim=1, keepdim=True)
         block = torch.minimum(torch.searchsorted(cumulative, wanted, right=True), last)
-        inside = self._blocks[self._run, block].double().cumsum(dim=2)  # [R, B, _BLOCK]
+        inside = _cumulative(self._blocks[self._run, block].double())  # [R, B, _BLOCK]
         rest = (wanted - (cumulative.gather(1, block) - self._sums.gather(1, block))).clamp_min(0.0)
         offset = (inside <= rest[..., None]).sum(dim=2)
         offset = torch.minimum(offset, (inside < inside[..., -1:]).sum(dim=2))
@@ -63,3 +63,8 @@ class Priorities:
     def state(self) -> dict[str, Tensor]:
         """The live tensors."""
         return {"priorities": self._flat, "block_sums": self._sums}
+
+
+def _cumulative(values: Tensor) -> Tensor:
+    """Sums along the last axis: never below the one before, and equal to it at a zero, in whatever order a device adds."""
+    return torch.where(values > 0, values.cumsum(dim=-1), 0.0).cummax(dim=-1).values

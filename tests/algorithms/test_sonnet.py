@@ -30,7 +30,8 @@ def tensors(arrays: dict[str, np.ndarray], precision: str) -> dict[str, Tensor]:
 def laid_out(layout: Layout, values: dict[str, Tensor]) -> dict[str, Tensor]:
     """Sonnet's arrays through one tensor of all parameters."""
     assert {name: tuple(values[name].shape[1:]) for name in layout.shapes} == layout.shapes
-    return layout.unflatten(torch.cat([values[name].flatten(1) for name in layout.shapes], dim=1))
+    flat = torch.cat([values[name].flatten(1) for name in layout.shapes], dim=1)
+    return layout.unflatten(torch.nn.functional.pad(flat, (0, layout.sizes[-1])))
 
 
 def assert_close(ours: Tensor, sonnets: Tensor, tolerance: float) -> None:
