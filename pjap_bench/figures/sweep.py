@@ -50,7 +50,7 @@ def draw(results: Path, stamp: dict) -> Figure:
         Line2D([], [], color="black", linestyle=":", label="random policy"),
         Line2D([], [], color="black", linestyle="--", label="dataset mean"),
     ]
-    axes[0].legend(handles=handles, loc="upper center", bbox_to_anchor=(0.5, -0.07), ncols=2, frameon=False)
+    axes[0].legend(handles=handles, loc="upper center", bbox_to_anchor=(0.5, 0.0), borderaxespad=2.0, ncols=2, frameon=False)
     for axis, arm in zip(axes[1:], others, strict=False):
         rows = table[(table["arm"] == f"{arm} - {control}") & (table["quantity"] == "final_return")]
         _points(axis, rows, variants, style.colour_of(arm), 0.0)
@@ -67,7 +67,7 @@ def draw(results: Path, stamp: dict) -> Figure:
         handles.append(Line2D([], [], color="black", marker=marker, markerfacecolor=face, linestyle="", label=label))
     axes[-1].axvline(0, color="black", linewidth=0.8)
     axes[-1].set_title("The same: distance\nto the policy", loc="left", fontweight="bold", fontsize=9)
-    axes[-1].legend(handles=handles, loc="upper center", bbox_to_anchor=(0.5, -0.07), frameon=False)
+    axes[-1].legend(handles=handles, loc="upper center", bbox_to_anchor=(0.5, 0.0), borderaxespad=2.0, frameon=False)
     axes[0].set_yticks(range(len(variants)), [sweep["variants"][name]["label"] for name in variants])
     axes[0].set_ylim(len(variants) - 0.5, -0.5)
     for axis in axes:
