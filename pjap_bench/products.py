@@ -1,4 +1,4 @@
-"""How torch multiplies matrices on a CPU: MKL for the policy's small ones, oneDNN for the critics' large ones, in parts."""
+"""How torch multiplies matrices on a CPU: MKL for the policy's small ones in a batch, oneDNN for all larger ones, in parts."""
 
 import contextlib
 import ctypes

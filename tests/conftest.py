@@ -22,6 +22,14 @@ def device(request) -> torch.device:
     return torch.device(request.param)
 
 
+@pytest.fixture(params=["cuda"])
+def gpu(request) -> torch.device:
+    """For what says nothing on a CPU."""
+    if not torch.cuda.is_available():
+        pytest.skip("there is no GPU")
+    return torch.device(request.param)
+
+
 @pytest.fixture
 def settings() -> dict:
     """Training settings of the smoke scale's PJAP arm: complete, tiny."""

@@ -54,14 +54,14 @@ class Snapshot(NamedTuple):
 def retrain(dataset: str, name: str, settings: dict, output: Path) -> None:
     """Trains the behaviour policy `name` of a dataset's card to the level that the card states, from the card's seed.
 
-    The card's `training` overrides `settings`. A stuck seed is replaced by seed + 100; the metadata of the file says which
-    seed it became. The last lines of the log are its finished entry for the card.
+    The card's `training` overrides `settings`; its policies are measured with the card's noise. A stuck seed is replaced by
+    seed + 100; the metadata of the file says which seed it became. The last lines of the log are its finished entry for the card.
 
     Raises:
         BenchError: no such policy in the card.
     """
     card = cards.load(dataset)
-    settings = settings | card.get("training", {})
+    settings = settings | card.get("training", {}) | {"noise": card.get("noise")}
     found = [policy for policy in card.get("policies", []) if policy["name"] == name]
     if not found:
         raise BenchError(f"no behaviour policy '{name}'", where=f"card of {dataset}", do="use a name that the card lists")

@@ -21,7 +21,6 @@ MIXTURE = "good_medium"
 
 # Processes that are forked from one which has imported and done nothing else.
 _CLEAN = multiprocessing.get_context("forkserver")
-_CLEAN.set_forkserver_preload([__name__])
 
 
 def measure(settings: dict, episodes: int | None = None) -> list[dict]:
@@ -31,6 +30,7 @@ def measure(settings: dict, episodes: int | None = None) -> list[dict]:
         settings: the whole configuration.
         episodes: of each policy; None for as many as the cards say.
     """
+    _CLEAN.set_forkserver_preload([__name__])
     rows = []
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)

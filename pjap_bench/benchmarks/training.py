@@ -63,9 +63,6 @@ class Effort(NamedTuple):
     batches: tuple[int, ...] = (16, 32, 64, 128)
 
 
-ON_CPU = Effort()
-
-
 class Task(NamedTuple):
     """Training of some runs of one implementation on random numbers."""
 
@@ -81,7 +78,7 @@ def measure(settings: dict) -> list[dict]:
     Args:
         settings: the whole configuration.
     """
-    effort = ON_CPU
+    effort = Effort()
 
     def task(implementation: str, preset: str = effort.presets[0], runs: int = 1, transitions: int = 0, **more) -> Task:
         chosen = settings | {"training": settings["training"] | {"preset": preset}}

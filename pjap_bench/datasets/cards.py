@@ -119,8 +119,7 @@ def names() -> list[str]:
 
 def unfinished(card: dict) -> list[str]:
     """Behaviour policies, also of a mixture's parts, that are still to be trained: their entries have no sha256."""
-    sources = [card, *(_read(part.dataset) for part in parts(card))]
-    return [policy["name"] for source in sources for policy in source.get("policies", []) if "sha256" not in policy]
+    return [name for _, name in _unfinished(card)]
 
 
 def policy_files(card: dict) -> list[Path]:
@@ -134,9 +133,17 @@ def policy_files(card: dict) -> list[Path]:
 
 
 def _check_finished(card: dict) -> None:
-    if names := unfinished(card):
+    for source, name in _unfinished(card):
         raise BenchError(
-            f"the entry of behaviour policy '{names[0]}' is not finished: it has no sha256",
-            where=_path(card["id"]),
+            f"the entry of behaviour policy '{name}' is not finished: it has no sha256",
+            where=_path(source),
             do="train it, copy its file and complete its entry as the end of the training's log says (docs/datasets.md)",
         )
+
+
+def _unfinished(card: dict) -> list[tuple[str, str]]:
+    """The ids of the cards, this one or of its parts, and the policies in them without a sha256."""
+    sources = [card, *(_read(part.dataset) for part in parts(card))]
+    return [
+        (source["id"], policy["name"]) for source in sources for policy in source.get("policies", []) if "sha256" not in policy
+    ]

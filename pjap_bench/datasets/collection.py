@@ -190,7 +190,8 @@ def finish(output: str | Path, dataset: hdf5.Dataset, card: dict, stamp: dict, n
         files.write_json(hdf5.summary_path(output), _summary(output, dataset, card, stamp, noise_floor))
     except BaseException:
         for path in (Path(output), hdf5.summary_path(output)):  # one without the other's could not be read
-            path.unlink(missing_ok=True)
+            if path.is_file():
+                path.unlink()
         raise
 
 

@@ -45,7 +45,6 @@ KNOWN = ("policies", "policy_sha256", "noise", "seam", "tail")
 _ROWS = 65_536  # compared at once
 _FLOATS, _WHOLE, _FLAGS = "f", "iu", "biuf"
 _KINDS = {_FLOATS: "floating-point numbers", _WHOLE: "whole numbers", _FLAGS: "flags"}
-_CORRECT = hdf5.CORRECT
 _ENVIRONMENT = "correct the file, or the card's environment"
 
 
@@ -88,7 +87,7 @@ def from_hdf5(card: dict, path: str | Path) -> hdf5.Dataset:
                 return _dataset(_read_flat(file, path, card["environment"]), card, "hdf5")
             _check_own(file, path)
     except (OSError, RuntimeError) as error:
-        raise BenchError(f"not a readable HDF5 file ({error})", where=path, do=_CORRECT) from error
+        raise BenchError(f"not a readable HDF5 file ({error})", where=path, do=hdf5.CORRECT) from error
     dataset = hdf5.read_unpinned(path)
     _check_environment(dataset.attributes["environment"], card, path)
     described = _described(card, "hdf5", dataset.layout, dataset.attributes, dataset.lengths, path)
@@ -118,7 +117,7 @@ def from_minari(card: dict, folder: str | Path | None = None) -> hdf5.Dataset:
     metadata = _guarded(lambda: json.loads((data / "metadata.json").read_bytes()), data / "metadata.json")
     if not isinstance(metadata, dict) or not {"observation_space", "action_space"} <= set(metadata):
         # Minari would make the environment to learn them: a data file would then choose the code that runs.
-        raise BenchError("the dataset does not state its spaces", where=data / "metadata.json", do=_CORRECT)
+        raise BenchError("the dataset does not state its spaces", where=data / "metadata.json", do=hdf5.CORRECT)
     known = metadata.get("pjap_bench") if isinstance(metadata.get("pjap_bench"), dict) else {}
     _check_environment(known.get("environment"), card, data)
     source = _guarded(lambda: minari.MinariDataset(data), data)
@@ -192,9 +191,9 @@ def _described(card: dict, origin: str, layout: str, known: dict, lengths: np.nd
     seam, tail, episodes = known.get("seam", [0]), known.get("tail", 0), len(lengths)
     rises = isinstance(seam, list) and all(isinstance(first, int) for first in seam) and sorted(set(seam)) == seam
     if not (rises and seam and seam[0] == 0 and seam[-1] < episodes):
-        raise BenchError(f"seam {seam} does not rise from 0 to less than {episodes} episodes", where=where, do=_CORRECT)
+        raise BenchError(f"seam {seam} does not rise from 0 to less than {episodes} episodes", where=where, do=hdf5.CORRECT)
     if tail not in (0, int(lengths[-1])):
-        raise BenchError(f"tail {tail} is not the {lengths[-1]} steps of the last episode, nor 0", where=where, do=_CORRECT)
+        raise BenchError(f"tail {tail} is not the {lengths[-1]} steps of the last episode, nor 0", where=where, do=hdf5.CORRECT)
     policies = known.get("policies")
     if not (isinstance(policies, list) and policies and all(isinstance(name, str) for name in policies)):
         policies = ["unknown"]
@@ -225,7 +224,7 @@ def _read_flat(file: h5py.File, where: Path, environment: str) -> _Found:
     rewards = _shared(_array(file, "rewards", where), "rewards", where)
     steps = len(rewards)
     if not steps:
-        raise BenchError("no steps", where=where, do=_CORRECT)
+        raise BenchError("no steps", where=where, do=hdf5.CORRECT)
     terminals, timeouts = (
         _shared(_array(file, key, where, _FLAGS, rows=steps), key, where) == 1 for key in ("terminals", "timeouts")
     )
@@ -277,7 +276,9 @@ def _read_physics(file: h5py.File, lengths: np.ndarray, environment: str, where:
         if final:
             ends = _array(file, f"metadata/final_{name}", where, rows=episodes)
             if ends.shape[1:] != values.shape[1:]:
-                raise BenchError(f"metadata/final_{name} has shape {ends.shape}, unlike infos/{name}", where=where, do=_CORRECT)
+                raise BenchError(
+                    f"metadata/final_{name} has shape {ends.shape}, unlike infos/{name}", where=where, do=hdf5.CORRECT
+                )
             physics[lengths.cumsum() + np.arange(episodes), first:last] = ends
         first = last
     return physics
@@ -291,7 +292,7 @@ def _read_episodes(source: Any, data: Path, environment: str, known: dict) -> _F
         here = f"{data}, episode {episode.id}"
         steps = len(episode.rewards)
         if not steps:
-            raise BenchError("no steps", where=here, do=_CORRECT)
+            raise BenchError("no steps", where=here, do=hdf5.CORRECT)
         infos = episode.infos or {}
         fields = {
             "observations": (_stacked(episode.observations, sizes.agents, here), steps + 1, _FLOATS),
@@ -304,7 +305,7 @@ def _read_episodes(source: Any, data: Path, environment: str, known: dict) -> _F
         found = {key: _checked(values, key, here, kinds, rows) for key, (values, rows, kinds) in fields.items()}
         ends = _shared(found.pop("terminations"), "terminations", here) == 1
         if ((_shared(found.pop("truncations"), "truncations", here) == 1) | ends)[:-1].any():
-            raise BenchError("an end in the middle of the episode", where=here, do=_CORRECT)
+            raise BenchError("an end in the middle of the episode", where=here, do=hdf5.CORRECT)
         terminated.append(ends[-1])
         lengths.append(steps)
         if "infos/qpos" in found and "infos/qvel" in found:
@@ -319,7 +320,7 @@ def _read_episodes(source: Any, data: Path, environment: str, known: dict) -> _F
         for key, values in found.items():
             parts[key].append(values[:steps])
     if not lengths:
-        raise BenchError("no episodes", where=data, do=_CORRECT)
+        raise BenchError("no episodes", where=data, do=hdf5.CORRECT)
     flat = {key: _joined(parts, key, len(lengths), data) for key in list(parts)}
     episodes = _guarded(lambda: list(source.storage.get_episode_metadata(range(len(lengths)))), data)
     policies = [each.get("policy") for each in episodes]
@@ -343,7 +344,7 @@ def _guarded(read, where: Path) -> Any:
     try:
         return read()
     except Exception as error:
-        raise BenchError(f"Minari cannot read this dataset ({error})", where=where, do=_CORRECT) from error
+        raise BenchError(f"Minari cannot read this dataset ({error})", where=where, do=hdf5.CORRECT) from error
 
 
 def _stacked(values: Any, agents: int, where: object) -> Any:
@@ -363,7 +364,7 @@ def _joined(parts: dict, key: str, episodes: int, where: Path) -> np.ndarray:
     shapes = {values.shape[1:] for values in found}
     if len(found) < episodes or len(shapes) > 1:
         what = f"{key} is in {len(found)} of {episodes} episodes" if len(found) < episodes else f"{key} changes its shape"
-        raise BenchError(what, where=where, do=_CORRECT)
+        raise BenchError(what, where=where, do=hdf5.CORRECT)
     return np.concatenate(found)
 
 
@@ -374,11 +375,11 @@ def _array(
     if key not in file:
         if needed:
             there = ", ".join(sorted(file)) or "nothing"
-            raise BenchError(f"key '{key}' is missing (there: {there})", where=where, do=_CORRECT)
+            raise BenchError(f"key '{key}' is missing (there: {there})", where=where, do=hdf5.CORRECT)
         return None
     found = file[key]
     if not isinstance(found, h5py.Dataset) or not found.shape:
-        raise BenchError(f"key '{key}' is not an array", where=where, do=_CORRECT)
+        raise BenchError(f"key '{key}' is not an array", where=where, do=hdf5.CORRECT)
     # float64 becomes float32 as it is read, so that no float64 copy is ever in memory
     values = found.astype(np.float32)[:] if kinds == _FLOATS and found.dtype.kind == "f" else found[:]
     return _checked(values, key, where, kinds, rows)
@@ -389,11 +390,11 @@ def _checked(values: Any, key: str, where: object, kinds: str, rows: int | None)
     dtype = getattr(values, "dtype", None)
     if dtype is None or dtype.kind not in kinds or not values.shape:
         what = f"{key} is of {f'dtype {dtype}' if dtype is not None else type(values).__name__}"
-        raise BenchError(f"{what}, not an array of {_KINDS[kinds]}", where=where, do=_CORRECT)
+        raise BenchError(f"{what}, not an array of {_KINDS[kinds]}", where=where, do=hdf5.CORRECT)
     if rows is not None and len(values) != rows:
-        raise BenchError(f"{key} has {len(values)} rows, not {rows}", where=where, do=_CORRECT)
+        raise BenchError(f"{key} has {len(values)} rows, not {rows}", where=where, do=hdf5.CORRECT)
     if kinds == _FLAGS and not np.isin(values, (0, 1)).all():
-        raise BenchError(f"{key} holds other values than 0 and 1", where=where, do=_CORRECT)
+        raise BenchError(f"{key} holds other values than 0 and 1", where=where, do=hdf5.CORRECT)
     return values.astype(np.float32, copy=False) if kinds == _FLOATS else values
 
 
@@ -404,7 +405,7 @@ def _shared(values: np.ndarray, key: str, where: object) -> np.ndarray:
         return values
     if values.ndim != 2 or not values.shape[1]:
         what = f"{key} has shape {values.shape}, not one number a step or one for each agent"
-        raise BenchError(what, where=where, do=_CORRECT)
+        raise BenchError(what, where=where, do=hdf5.CORRECT)
     differ = (values != values[:, :1]).any(axis=1)
     if differ.any():
         what = f"agents differ in '{key}' at {differ.sum()} of {len(values)} steps, first at step {differ.argmax()}"
@@ -423,12 +424,12 @@ def _lengths(ends: np.ndarray, offsets: np.ndarray | None, where: Path) -> np.nd
     starts = offsets.astype(np.int64)
     if starts.ndim != 1 or not len(starts) or starts[0] != 0 or starts[-1] >= steps or (np.diff(starts) < 1).any():
         what = f"metadata/offsets must rise from 0 to less than {steps}: the episodes overlap or are out of order"
-        raise BenchError(what, where=where, do=_CORRECT)
+        raise BenchError(what, where=where, do=hdf5.CORRECT)
     lengths = np.diff(starts, append=steps)
     within = np.setdiff1d(np.flatnonzero(ends), np.append(starts[1:], steps) - 1)
     if len(within):
         what = f"terminals or timeouts end an episode at step {within[0]}, metadata/offsets do not"
-        raise BenchError(what, where=where, do=_CORRECT)
+        raise BenchError(what, where=where, do=hdf5.CORRECT)
     return lengths
 
 
@@ -499,7 +500,7 @@ def _check_finite(values: np.ndarray | None, key: str, where: object) -> None:
         bad = ~np.isfinite(part).reshape(len(part), -1).all(axis=1)
         if bad.any():
             what = f"{key} holds values that are not finite, first in row {first + bad.argmax()}"
-            raise BenchError(what, where=where, do=_CORRECT)
+            raise BenchError(what, where=where, do=hdf5.CORRECT)
 
 
 def _within(actions: np.ndarray, policy: str, where: Path) -> np.ndarray:
@@ -531,4 +532,4 @@ def _check_own(file: h5py.File, where: Path) -> None:
     kinds |= dict.fromkeys(("actions", "rewards", "physics", "observations", "states"), _FLOATS)
     for key in kinds.keys() & file.keys():
         if isinstance(file[key], h5py.Dataset) and file[key].dtype.kind not in kinds[key]:
-            raise BenchError(f"{key} is of dtype {file[key].dtype}, not {_KINDS[kinds[key]]}", where=where, do=_CORRECT)
+            raise BenchError(f"{key} is of dtype {file[key].dtype}, not {_KINDS[kinds[key]]}", where=where, do=hdf5.CORRECT)

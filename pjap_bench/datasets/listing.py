@@ -85,9 +85,13 @@ def pages(path: Path) -> dict[Path, str]:
 
 
 def renew(path: Path) -> None:
-    """Writes `pages`."""
-    for page_path, text in pages(path).items():
+    """Writes `pages`; pages of cards that are gone go."""
+    found = pages(path)
+    for page_path, text in found.items():
         files.write_text(page_path, text)
+    for page_path in path.with_suffix("").glob("*.md"):
+        if page_path not in found:
+            page_path.unlink()
 
 
 def transitions(card: dict) -> int | None:

@@ -106,7 +106,8 @@ class Stack:
         runs, count = starts.shape
         gates = runs * self.settings["sequence"] * self.data.agents * 3 * self.settings["policy_width"]  # numbers, by sequence
         parts = products.parts(count, gates, starts.device)
-        return torch.cat([self.algorithm.distances(state, self.data.batch(starts[:, part])) for part in parts], dim=1)
+        with products.large():
+            return torch.cat([self.algorithm.distances(state, self.data.batch(starts[:, part])) for part in parts], dim=1)
 
     def _groups(self) -> Iterator[tuple[samplers.Sampler, slice, samplers.Draw]]:
         """Every arm's sampler, its rows of the stack and its runs' draws."""

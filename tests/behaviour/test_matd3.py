@@ -17,7 +17,7 @@ from pjap_bench.environments import ENVIRONMENTS, MujocoTask, TwoAgentHalfCheeta
 from pjap_bench.errors import BenchError
 from tests.workflow.test_workflow import copy_tree, planned
 
-PAPER = config.load("paper")["behaviour"]
+PAPER = config.load("paper")["behaviour"] | {"noise": 0.2}  # the latter is the card's
 TINY = PAPER | {
     "environments": 3,
     "random_steps": 40,

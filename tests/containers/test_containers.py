@@ -133,16 +133,16 @@ def test_only_the_step_that_imports_sees_minaris_folder(runtime, monkeypatch, tm
     monkeypatch.delenv("MINARI_DATASETS_PATH", raising=False)
     importing, bound = "python -m pjap_bench import-dataset", str(folder) if name == "apptainer" else f"{folder}:{folder}"
     for there, given, environment, seen in (
-        (False, importing, {"HOME": str(tmp_path)}, False),
-        (True, importing, {"HOME": str(tmp_path)}, True),
-        (True, importing, {"MINARI_DATASETS_PATH": str(folder)}, True),
-        (True, "python -m pjap_bench mix", {"HOME": str(tmp_path)}, False),
+        (False, importing, {"HOME": str(tmp_path)}, (False, True)),  # whose error names it
+        (True, importing, {"HOME": str(tmp_path)}, (True, True)),
+        (True, importing, {"MINARI_DATASETS_PATH": str(folder)}, (True, True)),
+        (True, "python -m pjap_bench mix", {"HOME": str(tmp_path)}, (False, False)),
     ):
         if there:
             folder.mkdir(parents=True, exist_ok=True)
         call(given, **environment)
         said = calls.read_text().splitlines()
-        assert (bound in said, f"MINARI_DATASETS_PATH={folder}" in said) == (seen, seen)
+        assert (bound in said, f"MINARI_DATASETS_PATH={folder}" in said) == seen
         calls.unlink()
 
 

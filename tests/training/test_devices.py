@@ -1,6 +1,8 @@
-"""What must hold on every device that there is; with a GPU the step is a graph's replay (`-k cuda` runs what is new there)."""
+"""What must hold on every device that there is; with a GPU the step is a graph's replay (`-k cuda` runs what is new there).
 
-import contextlib
+What takes `gpu` says nothing on a CPU and is skipped without one.
+"""
+
 import json
 import subprocess
 import sys
@@ -43,13 +45,13 @@ def assert_same(one, other, but=None):
 @pytest.mark.parametrize("seeds", [[0], [0, 1]])
 @pytest.mark.parametrize("refresh", ["sampled", "proportional", "uniform"])
 @pytest.mark.parametrize("algorithm", ALGORITHMS)
-def test_what_is_captured_equals_the_plain_step(noise_dataset, settings, device, monkeypatch, algorithm, refresh, seeds):
+def test_what_is_captured_equals_the_plain_step(noise_dataset, settings, gpu, monkeypatch, algorithm, refresh, seeds):
     settings = settings | {"algorithm": algorithm, "refresh": refresh, "refresh_sequences": 8}
     arms = ["pjap"] if seeds == [0] else fitting(algorithm)
-    captured = make(noise_dataset, settings, device, arms, seeds)
+    captured = make(noise_dataset, settings, gpu, arms, seeds)
     with monkeypatch.context() as patch:
         patch.setattr(stacks, "captured", lambda step, *_: step)
-        plain = make(noise_dataset, settings, device, arms, seeds)
+        plain = make(noise_dataset, settings, gpu, arms, seeds)
     assert_same(captured, plain)  # recording leaves no trace
     for _ in range(2):
         one, other = captured.advance(5), plain.advance(5)
@@ -60,13 +62,13 @@ def test_what_is_captured_equals_the_plain_step(noise_dataset, settings, device,
 
 @pytest.mark.parametrize("algorithm", ALGORITHMS)
 @pytest.mark.usefixtures("double_precision")
-def test_an_update_is_that_of_a_processor(noise_dataset, settings, device, monkeypatch, algorithm):
+def test_an_update_is_that_of_a_processor(noise_dataset, settings, gpu, monkeypatch, algorithm):
     """From the same sequences and the same random numbers, in float64."""
     real = {name: getattr(torch, name) for name in ("rand", "randn")}
     for name, draw in real.items():  # a GPU draws others
         monkeypatch.setattr(torch, name, lambda *shape, draw=draw, device, **more: draw(*shape, **more).to(device))
     found = []
-    for where in (torch.device("cpu"), device):
+    for where in (torch.device("cpu"), gpu):
         data = SequenceData(noise_dataset, settings, where)
         learner = make_algorithm(algorithm, data, settings)
         state = learner.initialise([torch.Generator().manual_seed(seed) for seed in (0, 1)])
@@ -78,7 +80,7 @@ def test_an_update_is_that_of_a_processor(noise_dataset, settings, device, monke
             state, metrics, measures = learner.update(state, batch, noise)
         found.append(state | metrics | measures)
     for name, value in found[0].items():
-        assert found[1][name].device.type == device.type
+        assert found[1][name].device.type == gpu.type
         torch.testing.assert_close(found[1][name].cpu(), value, rtol=1e-8, atol=1e-10, msg=name)
 
 
@@ -97,25 +99,17 @@ def test_a_run_that_diverges_changes_no_other(noise_dataset, settings, device):
 
 
 @pytest.mark.parametrize("refresh", ["sampled", "proportional", "uniform"])
-def test_no_update_waits_for_the_device(noise_dataset, settings, device, refresh):
+def test_no_update_waits_for_the_device(noise_dataset, settings, gpu, refresh):
     """On a CPU it is the `meta` device that shows it (`test_an_update_stays_on_its_device`)."""
-    stack = make(noise_dataset, settings | {"refresh": refresh, "refresh_sequences": 8}, device, SAMPLERS, [0, 1])
-    with waiting_is_an_error(device):
+    stack = make(noise_dataset, settings | {"refresh": refresh, "refresh_sequences": 8}, gpu, SAMPLERS, [0, 1])
+    torch.cuda.set_sync_debug_mode("error")
+    try:
         stack._update()
         for _ in range(3):
             stack._step()
-    assert stack.updates == 4
-
-
-@contextlib.contextmanager
-def waiting_is_an_error(device):
-    if device.type == "cuda":
-        torch.cuda.set_sync_debug_mode("error")
-    try:
-        yield
     finally:
-        if device.type == "cuda":
-            torch.cuda.set_sync_debug_mode("default")
+        torch.cuda.set_sync_debug_mode("default")
+    assert stack.updates == 4
 
 
 @pytest.mark.parametrize("seeds", [["0"], ["0", "1"]])

@@ -114,7 +114,8 @@ rule fetch_archive:
         # A resource and no parameter: another card of the same file must not fetch gigabytes anew.
         dataset=lambda wildcards: ARCHIVES[wildcards.archive],
     params:
-        # Neither code nor urls: a new mirror or a new line of code must not fetch gigabytes anew, either.
+        # Neither code nor urls: a new mirror or a new line of code must not fetch gigabytes anew, either (a change of
+        # the shell line below does).
         wanted=lambda wildcards: [CARDS[ARCHIVES[wildcards.archive]].get(key) for key in ("size", "sha256")],
     shell:
         "PJAP_BENCH_NETWORK=1 python -m pjap_bench fetch --dataset {resources.dataset} --output {output:q} 2>&1 | tee {log:q}"
@@ -181,9 +182,7 @@ for path in sorted(cards.FOLDER.glob("*.smk")):
     include: path
 
 
-# Off the default path: `snakemake behaviour_policies` trains them anew, in some 30 minutes of core time. They are others than
-# the pinned ones: those were chosen by a fuller screening, Good's settings were others (see its card), and processors round
-# differently.
+# Off the default path, see the README: others than the pinned ones come of it.
 rule behaviour_policies:
     input:
         [
@@ -211,9 +210,14 @@ rule train_behaviour:
         runtime=120,
     params:
         settings=json.dumps(SETTINGS["behaviour"]),
+        # What training depends on; a finished entry of the policy must not train it anew.
         card=lambda wildcards: json.dumps(
-            [CARDS[wildcards.dataset].get("training")]
-            + [policy for policy in CARDS[wildcards.dataset]["policies"] if policy["name"] == wildcards.policy]
+            [CARDS[wildcards.dataset].get(key) for key in ("environment", "noise", "training")]
+            + [
+                (policy["level"], policy["seed"])
+                for policy in CARDS[wildcards.dataset]["policies"]
+                if policy["name"] == wildcards.policy
+            ]
         ),
         code=code("behaviour.matd3"),
     shell:
