@@ -63,6 +63,9 @@ class Effort(NamedTuple):
     batches: tuple[int, ...] = (16, 32, 64, 128)
 
 
+ON_ONE_CORE = Effort()
+
+
 class Task(NamedTuple):
     """Training of some runs of one implementation on random numbers."""
 
@@ -78,7 +81,7 @@ def measure(settings: dict) -> list[dict]:
     Args:
         settings: the whole configuration.
     """
-    effort = Effort()
+    effort = ON_ONE_CORE
 
     def task(implementation: str, preset: str = effort.presets[0], runs: int = 1, transitions: int = 0, **more) -> Task:
         chosen = settings | {"training": settings["training"] | {"preset": preset}}

@@ -31,7 +31,7 @@ def a_task(settings: dict, implementation: str, runs: int) -> training.Task:
 
 
 def test_the_command_gives_every_row_and_the_picture(tmp_path, tiny_settings, monkeypatch, capsys):
-    monkeypatch.setattr(training, "ON_CPU", TINY)
+    monkeypatch.setattr(training, "ON_ONE_CORE", TINY)
     monkeypatch.setattr(config, "load", lambda scale: tiny_settings)
     output = tmp_path / "benchmark.csv"
     assert main(["benchmark", "--only", "training", "--output", str(output)]) == 0

@@ -21,7 +21,9 @@ def outside_of_the_project():
     files += [
         fetch.local_path(url) for card in CARDS.values() for url in card.get("urls", []) if url.startswith("file:")
     ]
-    folders = {Path(SETTINGS["results"]).resolve(), *(file.resolve().parent for file in files if file.exists())} - {Path("/")}
+    folders = {Path(SETTINGS["results"]).resolve(), *(file.resolve().parent for file in files if file.exists())} - {
+        Path("/")
+    }
     return sorted(str(folder) for folder in folders if not folder.is_relative_to(Path.cwd()))
 
 
