@@ -4,6 +4,8 @@ Runs (of any seed) lie side by side on the first axis. All parameters of a netwo
 `Layout.unflatten` gives the named views. A step of the optimiser or of a target network is then one line of algebra,
 and no product mixes two runs.
 
+On a GPU in tf32 the critics and the unrolled policy go through `kernels`, which compute the same.
+
 Shapes below: R runs, T steps, B sequences, N agents, O observation, A action of one agent, S state.
 """
 
@@ -11,6 +13,8 @@ from typing import NamedTuple
 
 import torch
 from torch import Tensor
+
+from pjap_bench import kernels
 
 
 class Layout(NamedTuple):
@@ -20,9 +24,9 @@ class Layout(NamedTuple):
 
     @property
     def sizes(self) -> list[int]:
-        """Numbers of every tensor, and last of what is not used, so that all runs begin where a GPU reads four at once."""
+        """Numbers of every tensor, and last of what is not used, so that all runs begin where a GPU reads several at once."""
         used = [torch.Size(shape).numel() for shape in self.shapes.values()]
-        return [*used, -sum(used) % 4]
+        return [*used, -sum(used) % 16]
 
     @property
     def size(self) -> int:
@@ -107,10 +111,15 @@ def policy_unroll(parameters: dict[str, Tensor], observations: Tensor, keep: Ten
     runs, steps, sequences, agents, _ = observations.shape
     rows = sequences * agents
     inputs = with_agent_id(observations).reshape(runs, steps * rows, -1)
+    keep = keep.repeat_interleave(agents, dim=2)  # [R, T, B * N]
+    if kernels.fit_policy(parameters["gru_wh"].shape[1], inputs):
+        from pjap_bench.kernels import policy
+
+        return policy.unroll(parameters, inputs.unflatten(1, (steps, rows)), keep).view(runs, steps, sequences, agents, -1)
     # Everything that does not depend on the hidden state is one product over all steps.
     # Taken apart at once: the gradient of single steps would be a tensor of all steps for each of them.
     gates = _gru_inputs(parameters, inputs).view(runs, steps, rows, -1).unbind(dim=1)
-    keep = keep.repeat_interleave(agents, dim=2)[..., None]  # [R, T, B * N, 1]
+    keep = keep[..., None]
     hidden = observations.new_zeros(runs, rows, parameters["gru_wh"].shape[1])
     hiddens = []
     for step in range(steps):
@@ -132,14 +141,19 @@ def critic_values(parameters: dict[str, Tensor], states: Tensor, actions: Tensor
     """
     runs, points, choices, _ = actions.shape
     twins = parameters["first_w"].shape[1]
-    stack = {name: value.flatten(0, 1) for name, value in parameters.items()}  # [R * twins, in, out]
     # The first bias is the weight of an input of 1: adding it, and summing its gradient, would go through a whole layer again.
     one = actions.new_ones(1, 1, 1, 1).expand(runs, points, choices, 1)
     inputs = torch.cat([states[:, :, None].expand(-1, -1, choices, -1), actions, one], dim=-1).flatten(1, 2)
+    first = torch.cat([parameters["first_w"], parameters["first_b"]], dim=2)  # [R, twins, S + N * A + 1, width]
+    if kernels.fit_critic(first.shape[3], inputs):
+        from pjap_bench.kernels import critic
+
+        values = critic.values(inputs, first, parameters["second_w"], parameters["second_b"], parameters["out_w"])
+        return values.view(runs, twins, points, choices) + parameters["out_b"]
+    stack = {name: value.flatten(0, 1) for name, value in parameters.items()}  # [R * twins, in, out]
     inputs = inputs[:, None].expand(-1, twins, -1, -1).flatten(0, 1)  # [R * twins, M * K, S + N * A + 1]
-    first = torch.cat([stack["first_w"], stack["first_b"]], dim=1)
     # In place: the largest tensors are what an update waits for.
-    hidden = torch.bmm(inputs, first).relu_()  # [R * twins, M * K, width]
+    hidden = torch.bmm(inputs, first.flatten(0, 1)).relu_()  # [R * twins, M * K, width]
     hidden = torch.bmm(hidden, stack["second_w"]).add_(stack["second_b"]).relu_()
     return torch.baddbmm(stack["out_b"], hidden, stack["out_w"]).view(runs, twins, points, choices)
 

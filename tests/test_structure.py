@@ -12,7 +12,7 @@ ROWS = [
     ["errors", "stacks"],
     ["files"],
     ["containers"],
-    ["config", "provenance", "products"],
+    ["config", "provenance", "products", "kernels"],
     ["games", "environments"],
     ["datasets.cards"],
     ["datasets.hdf5", "behaviour", "networks", "samplers"],

@@ -1,0 +1,54 @@
+"""Compiles the kernels for an H100 or H200 on a machine without a GPU, from the calls that training makes at the paper's scale.
+
+Prints a line of JSON for every one: what it takes of the chip.
+"""
+
+import json
+
+import torch
+from triton.backends.compiler import GPUTarget
+from triton.runtime import JITFunction, driver
+
+from pjap_bench import kernels, networks
+
+
+class Absent:
+    """The driver of a GPU that is not there."""
+
+    get_current_target = staticmethod(lambda: GPUTarget("cuda", 90, 32))
+    get_current_device = staticmethod(lambda: 0)
+    get_current_stream = staticmethod(lambda _: 0)
+
+
+def compile_only(kernel: JITFunction, grid: tuple) -> object:
+    """What stands for `kernel[grid]`: it compiles and does not start."""
+
+    def call(*arguments, **constants):
+        found = kernel.warmup(*arguments, grid=grid, **constants)
+        matrix = found.asm["ptx"].count("wgmma.mma_async")
+        said = {"name": found.name, "shared": found.metadata.shared, "matrix_instructions": matrix}
+        print(json.dumps(said | {"width": constants["WIDTH"]}), flush=True)
+
+    return call
+
+
+def main() -> None:
+    driver.set_active(Absent())
+    JITFunction.__getitem__ = compile_only
+    kernels.DEVICE = "cpu"
+    torch.backends.cuda.matmul.fp32_precision = "tf32"
+    for width in (128, 256):
+        layout = networks.critic_layout(17, 6, width)
+        for of_weights in (True, False):
+            parameters, actions = torch.zeros(2, layout.size), torch.zeros(2, 100, 31, 6)
+            (parameters if of_weights else actions).requires_grad_()
+            networks.critic_values(layout.unflatten(parameters), torch.zeros(2, 100, 17), actions).sum().backward()
+    layout = networks.policy_layout(2, 13, 3, 64)
+    parameters = torch.zeros(2, layout.size)
+    inputs = torch.zeros(2, 20, 64, 2, 13), torch.ones(2, 20, 64)
+    networks.policy_unroll(layout.unflatten(parameters), *inputs)
+    networks.policy_unroll(layout.unflatten(parameters.requires_grad_()), *inputs).sum().backward()
+
+
+if __name__ == "__main__":
+    main()
