@@ -4,7 +4,7 @@ Runs (of any seed) lie side by side on the first axis. All parameters of a netwo
 `Layout.unflatten` gives the named views. A step of the optimiser or of a target network is then one line of algebra,
 and no product mixes two runs.
 
-On a GPU in tf32 the critics and the unrolled policy go through `kernels`, which compute the same.
+With the precision `tf32_fused` the critics and the unrolled policy go through `kernels`, which compute the same.
 
 Shapes below: R runs, T steps, B sequences, N agents, O observation, A action of one agent, S state.
 """

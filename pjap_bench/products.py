@@ -6,6 +6,8 @@ from collections.abc import Iterator
 
 import torch
 
+from pjap_bench import kernels
+
 _ONEDNN = "bf16"  # what lets torch hand single-precision products to oneDNN: about twice MKL's speed on AMD processors
 _MKL = "ieee"
 _large = _MKL
@@ -17,12 +19,14 @@ def set_up(threads: int, precision: str = "float32") -> None:
     """Sets the number of threads, keeps freed memory, and finds out whether oneDNN's products are exact enough here.
 
     Args:
-        precision: of products on a GPU: "float32" (strict) or "tf32" (10 bits of mantissa); a CPU knows only the first.
+        precision: of products on a GPU: "float32" (strict), "tf32" (10 bits of mantissa) or "tf32_fused" (the same in `kernels`,
+            where they fit); a CPU knows only the first.
     """
     global _large
     torch.set_num_threads(threads)
     _keep_freed_memory()
-    torch.backends.cuda.matmul.fp32_precision = "tf32" if precision == "tf32" else "ieee"
+    torch.backends.cuda.matmul.fp32_precision = "ieee" if precision == "float32" else "tf32"
+    kernels.DEVICE = "cuda" if precision == "tf32_fused" else None
     if not hasattr(torch.backends.mkldnn, "matmul"):
         return
     generator = torch.Generator().manual_seed(0)

@@ -10,9 +10,9 @@ from pjap_bench import provenance
 # From the ground up: a module imports from inside its own part, or from parts in rows above it.
 ROWS = [
     ["errors", "stacks"],
-    ["files"],
+    ["files", "kernels"],
     ["containers"],
-    ["config", "provenance", "products", "kernels"],
+    ["config", "provenance", "products"],
     ["games", "environments"],
     ["datasets.cards"],
     ["datasets.hdf5", "behaviour", "networks", "samplers"],

@@ -1,6 +1,6 @@
-"""Networks on a GPU in tf32: Triton kernels whose hidden layers stay on the chip, each equal to a function of `networks`.
+"""Networks on a GPU, several layers in one Triton kernel, which keeps them on the chip; each equal to a function of `networks`.
 
-`networks` calls them where they fit; a CPU, strict float32 and networks of other widths never come here. Triton comes with
+With the precision `tf32_fused`, `networks` calls them where they fit; networks of other widths never come here. Triton comes with
 torch's builds for a GPU only, so `critic` and `policy` are imported where they are called. Its interpreter
 (TRITON_INTERPRET=1) runs the same kernels on a CPU: that is how they are tested without a GPU.
 """
@@ -8,7 +8,9 @@ torch's builds for a GPU only, so `critic` and `policy` are imported where they 
 import torch
 from torch import Tensor
 
-DEVICE = "cuda"
+from pjap_bench.errors import BenchError
+
+DEVICE: str | None = None  # on which networks go through kernels; `products.set_up` says so
 _INPUTS = 64  # more would leave no room on the chip, and nor would wider layers
 
 
@@ -22,11 +24,24 @@ def fit_policy(width: int, inputs: Tensor) -> bool:
     return width in (16, 32, 64) and _fit(inputs)
 
 
+def check() -> None:
+    """Raises BenchError where kernels cannot be compiled."""
+    try:
+        from triton.runtime import driver
+
+        driver.active.get_current_device()  # compiles a helper of its own
+    except Exception as error:  # of many kinds: no Triton, no compiler, what the compiler says
+        raise BenchError(
+            f"Triton compiles nothing here: {error!r}",
+            where="training.precision",
+            do="install a C compiler and Python's headers (Debian: gcc, python3-dev), or use training.precision=tf32",
+        ) from error
+
+
 def padded(count: int) -> int:
     """The power of two that a kernel makes of a number of inputs or outputs, at least the 16 that a product needs."""
     return max(16, 1 << (count - 1).bit_length())
 
 
 def _fit(inputs: Tensor) -> bool:
-    chosen = inputs.device.type == DEVICE and torch.backends.cuda.matmul.fp32_precision == "tf32"
-    return chosen and inputs.dtype == torch.float32 and inputs.shape[-1] <= _INPUTS
+    return inputs.device.type == DEVICE and inputs.dtype == torch.float32 and inputs.shape[-1] <= _INPUTS

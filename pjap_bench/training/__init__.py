@@ -17,7 +17,7 @@ import numpy as np
 import safetensors.torch
 import torch
 
-from pjap_bench import files, products
+from pjap_bench import files, kernels, products
 from pjap_bench.datasets import hdf5
 from pjap_bench.errors import BenchError, TimeIsUp
 from pjap_bench.evaluation import Evaluations, Request
@@ -275,6 +275,8 @@ def _device(name: str, settings: dict[str, dict]) -> torch.device:
     precisions = {own["precision"] for own in settings.values()}
     if name == "cpu" and precisions != {"float32"}:
         raise BenchError("a CPU has no tf32", where="training.precision", do="use training.precision=float32 or jobs.device=cuda")
+    if "tf32_fused" in precisions:
+        kernels.check()
     return torch.device(name)
 
 

@@ -13,7 +13,7 @@ from pjap_bench.benchmarks import gpu, table, training
 from pjap_bench.errors import BenchError
 
 TINY = gpu.Effort(
-    precisions=("float32", "tf32"),
+    precisions=("float32", "tf32", "tf32_fused"),
     runs=(4, 1),
     repetitions=1,
     seconds=0.01,
@@ -42,29 +42,32 @@ def test_every_row_is_there(tiny_settings, device):
     assert np.isfinite(found[["median", "min", "max"]]).all(axis=None)
     place = found.set_index(["name", "work", "at"])["median"]
     for preset in ("preprint", "submission"):
-        for work in (f"{preset}, float32", f"{preset}, tf32"):
+        for work in (f"{preset}, {precision}" for precision in TINY.precisions):
             for runs in (4, 1):
                 rate = place["updates of all runs together", work, runs]
                 assert place["40 runs of 500,000 updates", work, runs] == pytest.approx(40 * 500_000 / rate / 3600)
-                for what in ("FLOP", "B"):
+                for what in ("FLOP", "B") if "fused" not in work else ("FLOP",):
                     count, achieved = (place[f"G{what} {of}", work, runs] for of in ("of an update and run", "a second"))
                     assert achieved == pytest.approx(count * rate) and count > 0
             again = found[found["work"].str.startswith(f"{preset}, float32: ") & (found["name"] == "difference to float32")]
             assert len(again) == 6 and (again["max"] == 0).all()
+        same = [place["GFLOP of an update and run", f"{preset}, {precision}", 4] for precision in TINY.precisions]
+        assert same == [same[0]] * 3
     counts = found["name"].value_counts()
+    assert not (found["name"].str.startswith("GB") & found["work"].str.contains("fused")).any()  # not to be seen
     expected = {"share of the kernels' time": 6, "ceiling of products": 6, "ceiling of memory": 1, "updates of eager": 4}
     assert {name: counts[name] for name in expected} == expected
     assert ("peak memory of the device" in counts) == (device.type == "cuda")
     assert found["at_least"].isna().all() and found["at_most"].isna().all()  # aims are of 40 runs
 
 
-def test_the_aims_are_of_all_runs_in_tf32(tiny_settings, device, monkeypatch):
+def test_the_aims_are_of_all_runs_in_fused_tf32(tiny_settings, device, monkeypatch):
     monkeypatch.setattr(gpu, "RUNS", 4)
     bench = a_bench(tiny_settings, device)
     works = [(preset, precision, runs) for preset in gpu.AIMS for precision in TINY.precisions for runs in TINY.runs]
     rows = [row for work in works for row in gpu._speed(bench, *work)]
     aims = [(row["work"], row["at_most"]) for row in rows if row["at_most"]]
-    assert aims == [("preprint, tf32", 1.0), ("submission, tf32", 3.0)]
+    assert aims == [("preprint, tf32_fused", 1.0), ("submission, tf32_fused", 3.0)]
 
 
 def test_half_of_the_runs_have_pjap(tiny_settings, device):

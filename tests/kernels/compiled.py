@@ -36,7 +36,6 @@ def main() -> None:
     driver.set_active(Absent())
     JITFunction.__getitem__ = compile_only
     kernels.DEVICE = "cpu"
-    torch.backends.cuda.matmul.fp32_precision = "tf32"
     for width in (128, 256):
         layout = networks.critic_layout(17, 6, width)
         for of_weights in (True, False):

@@ -28,13 +28,9 @@ needs_triton = pytest.mark.skipif(
 
 
 @pytest.fixture(autouse=True)
-def tf32(monkeypatch):
+def fused(monkeypatch):
     """Kernels are taken on the device that there is."""
     monkeypatch.setattr(kernels, "DEVICE", DEVICE.type)
-    before = torch.backends.cuda.matmul.fp32_precision
-    torch.backends.cuda.matmul.fp32_precision = "tf32"
-    yield
-    torch.backends.cuda.matmul.fp32_precision = before
 
 
 def drawn(layout: networks.Layout, runs: int) -> Tensor:
@@ -100,11 +96,11 @@ def test_policy(monkeypatch, runs, steps, sequences, agents, observation, action
 
 @needs_triton
 @pytest.mark.parametrize("algorithm", ALGORITHMS)
-def test_an_update_is_that_of_plain_operations(noise_dataset, settings, algorithm):
+def test_an_update_is_that_of_plain_operations(noise_dataset, settings, monkeypatch, algorithm):
     settings = settings | {"critic_width": 32, "policy_width": 16, "batch": 5}
     found = []
-    for precision in ("tf32", "ieee"):
-        torch.backends.cuda.matmul.fp32_precision = precision
+    for device in (DEVICE.type, None):
+        monkeypatch.setattr(kernels, "DEVICE", device)
         data = SequenceData(noise_dataset, settings, DEVICE)
         learner = make_algorithm(algorithm, data, settings)
         state = learner.initialise([torch.Generator().manual_seed(seed) for seed in (0, 1)])
@@ -130,21 +126,19 @@ def test_a_run_that_diverges_changes_no_other():
 
 
 @pytest.mark.parametrize(
-    ("width", "features", "dtype", "precision", "device", "critic", "policy"),
+    ("width", "features", "dtype", "device", "critic", "policy"),
     [
-        (64, 24, torch.float32, "tf32", DEVICE.type, True, True),
-        (256, 64, torch.float32, "tf32", DEVICE.type, True, False),  # six matrices of this width have no room on the chip
-        (512, 24, torch.float32, "tf32", DEVICE.type, False, False),
-        (24, 24, torch.float32, "tf32", DEVICE.type, False, False),  # no power of two
-        (64, 65, torch.float32, "tf32", DEVICE.type, False, False),
-        (64, 24, torch.float64, "tf32", DEVICE.type, False, False),
-        (64, 24, torch.float32, "ieee", DEVICE.type, False, False),
-        (64, 24, torch.float32, "tf32", "elsewhere", False, False),
+        (64, 24, torch.float32, DEVICE.type, True, True),
+        (256, 64, torch.float32, DEVICE.type, True, False),  # six matrices of this width have no room on the chip
+        (512, 24, torch.float32, DEVICE.type, False, False),
+        (24, 24, torch.float32, DEVICE.type, False, False),  # no power of two
+        (64, 65, torch.float32, DEVICE.type, False, False),
+        (64, 24, torch.float64, DEVICE.type, False, False),
+        (64, 24, torch.float32, None, False, False),
     ],
 )
-def test_what_fits(monkeypatch, width, features, dtype, precision, device, critic, policy):
+def test_what_fits(monkeypatch, width, features, dtype, device, critic, policy):
     monkeypatch.setattr(kernels, "DEVICE", device)
-    torch.backends.cuda.matmul.fp32_precision = precision
     inputs = torch.zeros(2, 3, features, dtype=dtype, device=DEVICE)
     assert (kernels.fit_critic(width, inputs), kernels.fit_policy(width, inputs)) == (critic, policy)
 

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 import torch
 
-from pjap_bench import config
+from pjap_bench import config, products
 from pjap_bench.__main__ import main
 from pjap_bench.algorithms import ALGORITHMS
 from pjap_bench.algorithms import make as make_algorithm
@@ -27,8 +27,17 @@ def fitting(algorithm):
     return [name for name, sampler in SAMPLERS.items() if sampler.measure in (None, *ALGORITHMS[algorithm].measures)]
 
 
+@pytest.fixture(params=["float32", "tf32_fused"] if torch.cuda.is_available() else ["float32"])
+def precision(request):
+    """Of a GPU's products."""
+    products.set_up(1, request.param)
+    yield request.param
+    products.set_up(1)
+
+
 def make(dataset, settings, device, arms, seeds):
-    return Stack(dataset, {arm: settings | {"sampler": arm} for arm in arms}, seeds, device)
+    # Of a width that kernels take.
+    return Stack(dataset, {arm: settings | {"sampler": arm, "policy_width": 16} for arm in arms}, seeds, device)
 
 
 def assert_same(one, other, but=None):
@@ -45,6 +54,7 @@ def assert_same(one, other, but=None):
 @pytest.mark.parametrize("seeds", [[0], [0, 1]])
 @pytest.mark.parametrize("refresh", ["sampled", "proportional", "uniform"])
 @pytest.mark.parametrize("algorithm", ALGORITHMS)
+@pytest.mark.usefixtures("precision")
 def test_what_is_captured_equals_the_plain_step(noise_dataset, settings, gpu, monkeypatch, algorithm, refresh, seeds):
     settings = settings | {"algorithm": algorithm, "refresh": refresh, "refresh_sequences": 8}
     arms = ["pjap"] if seeds == [0] else fitting(algorithm)
@@ -84,6 +94,7 @@ def test_an_update_is_that_of_a_processor(noise_dataset, settings, gpu, monkeypa
         torch.testing.assert_close(found[1][name].cpu(), value, rtol=1e-8, atol=1e-10, msg=name)
 
 
+@pytest.mark.usefixtures("precision")
 def test_a_run_that_diverges_changes_no_other(noise_dataset, settings, device):
     clean, ill = (make(noise_dataset, settings, device, SAMPLERS, [0, 1]) for _ in range(2))
     for stack in (clean, ill):
@@ -99,6 +110,7 @@ def test_a_run_that_diverges_changes_no_other(noise_dataset, settings, device):
 
 
 @pytest.mark.parametrize("refresh", ["sampled", "proportional", "uniform"])
+@pytest.mark.usefixtures("precision")
 def test_no_update_waits_for_the_device(noise_dataset, settings, gpu, refresh):
     """On a CPU it is the `meta` device that shows it (`test_an_update_stays_on_its_device`)."""
     stack = make(noise_dataset, settings | {"refresh": refresh, "refresh_sequences": 8}, gpu, SAMPLERS, [0, 1])
@@ -113,8 +125,11 @@ def test_no_update_waits_for_the_device(noise_dataset, settings, gpu, refresh):
 
 
 @pytest.mark.parametrize("seeds", [["0"], ["0", "1"]])
-def test_a_new_process_goes_on_to_the_same_bytes(noise_file, tmp_path, settings, label, device, seeds):
+def test_a_new_process_goes_on_to_the_same_bytes(noise_file, tmp_path, settings, label, device, precision, seeds):
+    if device.type == "cpu":
+        precision = "float32"  # it knows no other
     settings = settings | {"evaluation": {"every": 30, "episodes": 1, "final_episodes": 1}, "updates": 40}
+    settings |= {"precision": precision, "policy_width": 16}
     arms = {arm: settings | {"sampler": arm} for arm in (SAMPLERS if len(seeds) > 1 else ["pjap"])}
     command = ["train", "--dataset", str(noise_file), "--seeds", *seeds, "--settings", json.dumps(arms), "--label", label]
     command += ["--checkpoint-every", "20", "--device", device.type]

@@ -549,6 +549,13 @@ def test_a_device_that_is_not_there(noise_file, tmp_path, fast, monkeypatch, dev
         run(noise_file, tmp_path, fast | {"precision": precision}, device=device)
 
 
+def test_a_gpu_without_a_compiler_for_its_kernels(noise_file, tmp_path, fast, monkeypatch):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setitem(sys.modules, "triton.runtime", None)
+    with pytest.raises(BenchError, match=r"Triton compiles nothing here.*install a C compiler"):
+        run(noise_file, tmp_path, fast | {"precision": "tf32_fused"}, device="cuda")
+
+
 def test_a_device_without_room_for_the_stack(noise_file, tmp_path, fast, monkeypatch):
     def full(*_):
         raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB.")
