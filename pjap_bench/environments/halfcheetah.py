@@ -44,7 +44,7 @@ class HalfCheetah(MujocoTask):
     @staticmethod
     def state(physics: np.ndarray) -> np.ndarray:
         """What the centralised critic sees: [..., 18] -> [..., 17], no absolute x."""
-        return physics[..., STATE_INDICES]
+        return np.take(physics, STATE_INDICES, axis=-1)
 
     @staticmethod
     def upright(physics: np.ndarray) -> np.ndarray:

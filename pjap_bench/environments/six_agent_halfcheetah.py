@@ -22,4 +22,4 @@ class SixAgentHalfCheetah(HalfCheetah):
     @staticmethod
     def observations(physics: np.ndarray) -> np.ndarray:
         """Each agent's view, the same for all: [..., 18] -> [..., 6, 17]."""
-        return physics[..., OBSERVATION_INDICES]
+        return np.take(physics, OBSERVATION_INDICES, axis=-1)

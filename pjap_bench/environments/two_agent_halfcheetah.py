@@ -30,4 +30,4 @@ class TwoAgentHalfCheetah(HalfCheetah):
     @staticmethod
     def observations(physics: np.ndarray) -> np.ndarray:
         """Each agent's view: [..., 18] -> [..., 2, 13]."""
-        return physics[..., OBSERVATION_INDICES]
+        return np.take(physics, OBSERVATION_INDICES, axis=-1)

@@ -122,6 +122,14 @@ def test_the_sizes_are_those_of_the_views(task):
 
 
 @every
+def test_the_numbers_of_a_step_lie_together(task):
+    """Training gathers steps from millions: a step that is scattered over the memory takes twice as long."""
+    physics = task(2).reset([0, 1])
+    for seen in (task.observations(physics), task.state(physics)):
+        assert seen.flags.c_contiguous
+
+
+@every
 def test_actions_go_to_the_joints_in_the_models_order(task):
     model = gymnasium.make(GYMNASIUM[task.name]).unwrapped.model
     joints = [model.joint(model.actuator(index).trnid[0]).name for index in range(model.nu)]
