@@ -13,7 +13,7 @@ from torch import Tensor
 
 from pjap_bench.kernels import padded
 
-_BLOCK = 64  # rows of a program: what the matrix units take at once
+_FORWARD, _BACKWARD = 64, 16  # rows of a program
 
 
 def unroll(parameters: dict[str, Tensor], inputs: Tensor, keep: Tensor) -> Tensor:
@@ -36,11 +36,11 @@ class _Unroll(torch.autograd.Function):
         (runs, steps, rows, features), (width, actions) = inputs.shape, parameters[5].shape[1:]
         kept = any(ctx.needs_input_grad)
         found = inputs.new_empty(runs, steps, rows, actions)
-        states = inputs.new_empty((4, runs, steps, rows, width) if kept else (4, 0))
-        _forward[triton.cdiv(rows, _BLOCK), runs](
-            inputs, keep, *parameters, found, *states, rows, parameters[0].stride(0),
+        states = inputs.new_empty((runs, steps, rows, 4 * width) if kept else 0)
+        _forward[triton.cdiv(rows, _FORWARD), runs](
+            inputs, keep, *parameters, found, states, rows, parameters[0].stride(0),
             STEPS=steps, FEATURES=features, PADDED=padded(features), WIDTH=width, ACTIONS=actions, PADDED_ACTIONS=padded(actions),
-            BLOCK=_BLOCK, KEEP=kept, num_warps=4, num_stages=1,
+            BLOCK=_FORWARD, KEEP=kept, num_warps=4, num_stages=1,
         )  # fmt: skip
         if kept:
             ctx.save_for_backward(inputs, keep, *parameters, found, states)
@@ -51,14 +51,15 @@ class _Unroll(torch.autograd.Function):
         inputs, keep, *parameters, found, states = ctx.saved_tensors
         embed_w, embed_b, input_w, recurrent_w, _, out_w, _ = parameters
         (runs, steps, rows, _), width = inputs.shape, out_w.shape[1]
-        inputs, (hidden, update, reset, candidate) = inputs.flatten(1, 2), states.flatten(2, 3)  # all steps together
+        inputs = inputs.flatten(1, 2)  # all steps together
+        hidden, update, reset, candidate = states.flatten(1, 2).chunk(4, dim=-1)
         of_out = (gradient * (1 - found.square())).flatten(1, 2)  # before the tanh
         after = hidden.lerp(candidate, update)
         of_after = torch.bmm(of_out, out_w.mT) * (after > 0)
         of_gates = inputs.new_empty(runs, steps * rows, 3 * width)  # before their sigmoids and tanh
-        _backward[triton.cdiv(rows, _BLOCK), runs](
-            of_after, keep, recurrent_w, hidden, update, reset, candidate, of_gates, rows, recurrent_w.stride(0),
-            STEPS=steps, WIDTH=width, BLOCK=_BLOCK, num_warps=4, num_stages=1,
+        _backward[triton.cdiv(rows, _BACKWARD), runs](
+            of_after, keep, recurrent_w, states, of_gates, rows, recurrent_w.stride(0),
+            STEPS=steps, WIDTH=width, BLOCK=_BACKWARD, num_warps=4, num_stages=1,
         )  # fmt: skip
         embedded = torch.baddbmm(embed_b[:, None], inputs, embed_w).relu_()
         of_embedded = torch.bmm(of_gates, input_w.mT) * (embedded > 0)
@@ -81,13 +82,14 @@ class _Unroll(torch.autograd.Function):
 
 @triton.jit
 def _forward(
-    inputs, keep, embed_w, embed_b, input_w, recurrent_w, gate_b, out_w, out_b, found, hiddens, updates, resets, candidates,
-    rows, stride,
+    inputs, keep, embed_w, embed_b, input_w, recurrent_w, gate_b, out_w, out_b, found, states, rows, stride,
     STEPS: tl.constexpr, FEATURES: tl.constexpr, PADDED: tl.constexpr, WIDTH: tl.constexpr, ACTIONS: tl.constexpr,
     PADDED_ACTIONS: tl.constexpr, BLOCK: tl.constexpr, KEEP: tl.constexpr,
 ):  # fmt: skip
-    """All steps of some rows of a run; `stride` lies between the parameters of two runs. `KEEP` writes the hidden state that each
-    step began with, its gates and its candidate."""
+    """All steps of some rows of a run; `stride` lies between the parameters of two runs.
+
+    `KEEP` writes into a row of `states` the hidden state that a step began with, both gates and the candidate.
+    """
     run, start = tl.program_id(1), tl.program_id(0) * BLOCK
     mine = run.to(tl.int64) * stride
     row, feature, action = tl.arange(0, BLOCK), tl.arange(0, PADDED), tl.arange(0, PADDED_ACTIONS)
@@ -95,42 +97,43 @@ def _forward(
     there, used, acting = (row < rows - start)[:, None], feature < FEATURES, action < ACTIONS
     square = above[:, None] * (3 * WIDTH) + unit[None, :]  # of one gate
     embed = tl.load(embed_w + mine + feature[:, None] * WIDTH + unit[None, :], mask=used[:, None], other=0.0)
-    embed_bias = tl.load(embed_b + mine + unit)[None, :]
     input_update = tl.load(input_w + mine + square)
     input_reset = tl.load(input_w + mine + WIDTH + square)
     input_candidate = tl.load(input_w + mine + 2 * WIDTH + square)
     recurrent_update = tl.load(recurrent_w + mine + square)
     recurrent_reset = tl.load(recurrent_w + mine + WIDTH + square)
     recurrent_candidate = tl.load(recurrent_w + mine + 2 * WIDTH + square)
-    update_bias = tl.load(gate_b + mine + unit)[None, :]
-    reset_bias = tl.load(gate_b + mine + WIDTH + unit)[None, :]
-    candidate_bias = tl.load(gate_b + mine + 2 * WIDTH + unit)[None, :]
     out = tl.load(out_w + mine + above[:, None] * ACTIONS + action[None, :], mask=acting[None, :], other=0.0)
-    out_bias = tl.load(out_b + mine + action, mask=acting, other=0.0)[None, :]
     hidden = tl.zeros((BLOCK, WIDTH), tl.float32)
     for step in range(STEPS):
         at = (run.to(tl.int64) * STEPS + step) * rows + start
-        x = tl.load(inputs + at * FEATURES + row[:, None] * FEATURES + feature[None, :], mask=there & used[None, :], other=0.0)
+        x = tl.load(inputs + at * FEATURES + (row[:, None] * FEATURES + feature[None, :]), mask=there & used[None, :], other=0.0)
         hidden *= tl.load(keep + at + row, mask=row < rows - start, other=0.0)[:, None]
-        x = tl.dot(x, embed) + embed_bias
+        # Biases are loaded again in every step: they would take a third of the registers.
+        x = tl.dot(x, embed) + tl.load(embed_b + mine + unit)[None, :]
         x = tl.where(x < 0.0, 0.0, x)  # NaN stays
-        update = tl.sigmoid(tl.dot(hidden, recurrent_update, tl.dot(x, input_update)) + update_bias)
-        reset = tl.sigmoid(tl.dot(hidden, recurrent_reset, tl.dot(x, input_reset)) + reset_bias)
-        candidate = _tanh(tl.dot(reset * hidden, recurrent_candidate, tl.dot(x, input_candidate)) + candidate_bias)
+        bias = gate_b + mine + unit
+        reset = tl.dot(hidden, recurrent_reset, tl.dot(x, input_reset))
+        reset = tl.sigmoid(reset + tl.load(bias + WIDTH)[None, :])
+        candidate = tl.dot(reset * hidden, recurrent_candidate, tl.dot(x, input_candidate))
+        candidate = _tanh(candidate + tl.load(bias + 2 * WIDTH)[None, :])
+        update = tl.dot(hidden, recurrent_update, tl.dot(x, input_update))
+        update = tl.sigmoid(update + tl.load(bias)[None, :])
         if KEEP:
-            to = at * WIDTH + row[:, None] * WIDTH + unit[None, :]
-            tl.store(hiddens + to, hidden, mask=there)
-            tl.store(updates + to, update, mask=there)
-            tl.store(resets + to, reset, mask=there)
-            tl.store(candidates + to, candidate, mask=there)
+            to = states + at * (4 * WIDTH) + (row[:, None] * (4 * WIDTH) + unit[None, :])
+            tl.store(to, hidden, mask=there)
+            tl.store(to + WIDTH, update, mask=there)
+            tl.store(to + 2 * WIDTH, reset, mask=there)
+            tl.store(to + 3 * WIDTH, candidate, mask=there)
         hidden += update * (candidate - hidden)
-        y = _tanh(tl.dot(tl.where(hidden < 0.0, 0.0, hidden), out) + out_bias)
-        tl.store(found + at * ACTIONS + row[:, None] * ACTIONS + action[None, :], y, mask=there & acting[None, :])
+        y = tl.dot(tl.where(hidden < 0.0, 0.0, hidden), out)
+        y = _tanh(y + tl.load(out_b + mine + action, mask=acting, other=0.0)[None, :])
+        tl.store(found + at * ACTIONS + (row[:, None] * ACTIONS + action[None, :]), y, mask=there & acting[None, :])
 
 
 @triton.jit
 def _backward(
-    of_after, keep, recurrent_w, hiddens, updates, resets, candidates, of_gates, rows, stride,
+    of_after, keep, recurrent_w, states, of_gates, rows, stride,
     STEPS: tl.constexpr, WIDTH: tl.constexpr, BLOCK: tl.constexpr,
 ):  # fmt: skip
     """From the gradient of every step's new hidden state, by its action alone, to that of all gates; from the last step on."""
@@ -143,10 +146,10 @@ def _backward(
     gradient = tl.zeros((BLOCK, WIDTH), tl.float32)  # of the hidden state after the step
     for back in range(STEPS):
         at = (run.to(tl.int64) * STEPS + STEPS - 1 - back) * rows + start
-        place = at * WIDTH + row[:, None] * WIDTH + unit[None, :]
-        hidden, update = tl.load(hiddens + place, mask=there, other=0.0), tl.load(updates + place, mask=there, other=0.0)
-        reset, candidate = tl.load(resets + place, mask=there, other=0.0), tl.load(candidates + place, mask=there, other=0.0)
-        gradient += tl.load(of_after + place, mask=there, other=0.0)
+        place = states + at * (4 * WIDTH) + (row[:, None] * (4 * WIDTH) + unit[None, :])
+        hidden, update = tl.load(place, mask=there, other=0.0), tl.load(place + WIDTH, mask=there, other=0.0)
+        reset, candidate = tl.load(place + 2 * WIDTH, mask=there, other=0.0), tl.load(place + 3 * WIDTH, mask=there, other=0.0)
+        gradient += tl.load(of_after + at * WIDTH + (row[:, None] * WIDTH + unit[None, :]), mask=there, other=0.0)
         of_candidate = gradient * update * (1 - candidate * candidate)
         of_update = gradient * (candidate - hidden) * update * (1 - update)
         of_product = tl.dot(of_candidate, recurrent_candidate)  # of the reset gate times the hidden state
@@ -154,7 +157,7 @@ def _backward(
         gradient = gradient * (1 - update) + of_product * reset
         gradient = tl.dot(of_reset, recurrent_reset, tl.dot(of_update, recurrent_update, gradient))
         gradient *= tl.load(keep + at + row, mask=row < rows - start, other=0.0)[:, None]
-        to = of_gates + at * (3 * WIDTH) + row[:, None] * (3 * WIDTH) + unit[None, :]
+        to = of_gates + at * (3 * WIDTH) + (row[:, None] * (3 * WIDTH) + unit[None, :])
         tl.store(to, of_update, mask=there)
         tl.store(to + WIDTH, of_reset, mask=there)
         tl.store(to + 2 * WIDTH, of_candidate, mask=there)

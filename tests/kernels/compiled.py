@@ -25,7 +25,7 @@ def compile_only(kernel: JITFunction, grid: tuple) -> object:
 
     def call(*arguments, **constants):
         found = kernel.warmup(*arguments, grid=grid, **constants)
-        matrix = found.asm["ptx"].count("wgmma.mma_async")
+        matrix = sum(found.asm["ptx"].count(name) for name in ("wgmma.mma_async", "mma.sync"))
         said = {"name": found.name, "shared": found.metadata.shared, "matrix_instructions": matrix}
         print(json.dumps(said | {"width": constants["WIDTH"]}), flush=True)
 
