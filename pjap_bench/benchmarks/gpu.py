@@ -23,7 +23,7 @@ from pjap_bench.benchmarks import table, training
 from pjap_bench.datasets.hdf5 import Dataset
 from pjap_bench.datasets.sequences import SequenceData
 from pjap_bench.errors import BenchError
-from pjap_bench.training.stack import Stack
+from pjap_bench.training.stack import Stack, on_host
 
 ARMS = ("maddpg_cql_pjap", "maddpg_cql")  # a half of the runs each, as in Figure 6; a single run has PJAP
 RUNS, UPDATES = 40, 500_000  # of Figure 6
@@ -82,9 +82,13 @@ class Bench(NamedTuple):
             found.append((self._now() - began) / calls)
         return found
 
-    def _now(self) -> float:
+    def wait(self) -> None:
+        """Until the device has done all that was asked of it."""
         if self.device.type == "cuda":
             torch.cuda.synchronize()
+
+    def _now(self) -> float:
+        self.wait()
         return time.perf_counter()
 
 
@@ -158,8 +162,10 @@ def _kernels(bench: Bench, preset: str) -> Iterator[dict]:
     cuda = bench.device.type == "cuda"
     stack = bench.stack(preset, precision, runs)
     stack.advance(updates)
+    bench.wait()
     with profile(activities=[ProfilerActivity.CUDA if cuda else ProfilerActivity.CPU]) as profiler:
         stack.advance(updates)
+        bench.wait()
     found = {each.key: each.self_device_time_total if cuda else each.self_cpu_time_total for each in profiler.key_averages()}
     total, work = sum(found.values()), f"{preset}, {precision}"  # microseconds; 0 where the profiler sees no kernels
     yield table.row("kernels of an update, together", work, [total / updates / 1000], "ms", at=runs)
@@ -192,7 +198,7 @@ def trained(bench: Bench, preset: str, precision: str) -> dict[str, np.ndarray]:
     stack = bench.stack(preset, precision, bench.effort.compared_runs)
     # Windows of `log_every` updates end where a training would read them.
     size, updates = stack.settings["log_every"], bench.effort.compared_updates
-    parts = [stack.advance(min(size, updates - done)) for done in range(0, updates, size)]
+    parts = [on_host(stack.advance(min(size, updates - done))) for done in range(0, updates, size)]
     return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]} | {"policy": stack.policy.numpy().T}
 
 

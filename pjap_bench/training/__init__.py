@@ -23,7 +23,7 @@ from pjap_bench.errors import BenchError, TimeIsUp
 from pjap_bench.evaluation import Evaluations, Request
 from pjap_bench.training import checkpoints
 from pjap_bench.training.energy import Meter
-from pjap_bench.training.stack import Stack, stream
+from pjap_bench.training.stack import Stack, on_host, stream
 
 _PROGRESS_SECONDS = 20.0
 ENVIRONMENT = ("python", "packages", "processor", "image")  # of a stamp, for which bytes are promised
@@ -80,15 +80,19 @@ def train(
         meter = Meter()
         while job.update < job.updates and len(job.stopped) < len(job.stack.runs):
             job.advance_to_next_log()
+            late = 0 < job_settings["stop_after"] <= (time.monotonic() - began) / 60
+            saves = late or job.update % job_settings["checkpoint_every"] == 0
+            if saves:
+                job.read()  # before the clock
             now = time.monotonic()
             job.seconds = before + now - started
             job.add_energy(meter.since_last())
-            late = 0 < job_settings["stop_after"] <= (now - began) / 60
-            if late or job.update % job_settings["checkpoint_every"] == 0:
+            if saves:
                 job.save(checkpoint, identity)
             if late and job.update < job.updates:
                 raise TimeIsUp(f"{job.name}: stopped in time at update {job.update} of {job.updates}; start it again to go on")
-            if now - said > _PROGRESS_SECONDS or job.update == job.updates:
+            # not where a GPU has only been handed its work
+            if (now - said > _PROGRESS_SECONDS and job.stack.idle()) or job.update == job.updates:
                 said = now
                 _say(_progress(job.name, job.update, job.updates, (job.update - first) / (now - started)))
         if job.stopped:
@@ -135,32 +139,42 @@ class _Job:
         self._environments: list[dict] = [{"from": 0, "environment": own}]
         data = self.stack.data
         self.evaluations = Evaluations(data.environment, self.stack.algorithm.policy, data.normaliser, job_settings["evaluators"])
-        self.update = 0
+        self._unread: list[tuple] = []  # what the device has recorded, for every `log_every` updates
         self.seconds = 0.0
         self._joules: float | None = 0.0  # None once a part of them could not be measured
         self.stopped: dict[int, tuple[int, str]] = {}
         self._metrics: list[tuple] = []  # rows of metrics.csv without the dataset
         self._returns: list[tuple] = []  # rows of evaluations.csv
 
+    @property
+    def update(self) -> int:
+        """The last one that was asked for."""
+        return self.stack.updates
+
     def advance_to_next_log(self) -> None:
-        """Updates until the next multiple of `log_every` (or the end), then logs, and evaluates where it is due."""
+        """Asks for the updates until the next multiple of `log_every` (or the end); reads and evaluates where it is due."""
         settings = self.stack.settings
-        last = min((self.update // settings["log_every"] + 1) * settings["log_every"], self.updates)
-        values = self.stack.advance(last - self.update)
-        self._stop_diverged(values)
-        self.update = last
-        self._log(values)
+        values = self.stack.advance(min(settings["log_every"] - self.update % settings["log_every"], self.updates - self.update))
+        self._unread.append((self.update, values, self.stack.measured_now(), self.stack.sound()))
         self.collect_evaluations()
-        if self.update % settings["evaluation"]["every"] == 0 and self.update < self.updates:
+        if self.update == self.updates:
+            self.read()
+        elif self.update % settings["evaluation"]["every"] == 0:
             self.evaluate("training")
 
-    def _stop_diverged(self, values: dict[str, np.ndarray]) -> None:
+    def read(self) -> None:
+        """Waits for the device, then stops diverged runs and logs, for every `log_every` updates since the last time."""
+        for update, values, now, sound in self._unread:
+            values = on_host(values)
+            self._stop_diverged(update, values, sound.cpu().numpy())
+            self._log(update, values, on_host(now))
+        self._unread.clear()
+
+    def _stop_diverged(self, last: int, values: dict[str, np.ndarray], sound: np.ndarray) -> None:
         """Marks runs with a number that is not finite: a loss at some update, or a parameter after the last one."""
-        first, last = self.update + 1, self.stack.updates
-        sound = self.stack.sound()
         for run in set(range(len(self.stack.runs))) - set(self.stopped):
             bad = {
-                name: first + int(np.argmin(np.isfinite(column[:, run])))
+                name: last + 1 - len(column) + int(np.argmin(np.isfinite(column[:, run])))
                 for name, column in values.items()
                 if not np.isfinite(column[:, run]).all()
             }
@@ -172,14 +186,14 @@ class _Job:
                 arm, seed = self.stack.runs[run]
                 _say(f"{self.name}: {arm} seed {seed} stopped at update {bad[name]}, {name} is not finite")
 
-    def _log(self, values: dict[str, np.ndarray]) -> None:
-        # Means over the updates since the last row, before each of them; `measured_now` is of now. For the TD loss
+    def _log(self, update: int, values: dict[str, np.ndarray], now: dict[str, np.ndarray]) -> None:
+        # Means over the updates since the last row, before each of them, and numbers of now. For the TD loss
         # the median: one time-limit terminal in a batch multiplies its mean by 40.
         rows = {name: np.median(column, axis=0) if name == "td_loss" else column.mean(axis=0) for name, column in values.items()}
-        rows |= self.stack.measured_now()
+        rows |= now
         for run, who in enumerate(self.stack.runs):
             if run not in self.stopped:
-                self._metrics += [(*who, self.update, name, float(value[run])) for name, value in rows.items()]
+                self._metrics += [(*who, update, name, float(value[run])) for name, value in rows.items()]
 
     def add_energy(self, joules: float | None) -> None:
         """Adds what the processor took since the last call."""
@@ -187,6 +201,7 @@ class _Job:
 
     def evaluate(self, kind: str) -> None:
         """Asks for an evaluation of the policies as they are: "training", or "final" with more episodes, the headline."""
+        self.read()  # so that it is known who has diverged
         options = self.stack.settings["evaluation"]
         episodes = options["final_episodes" if kind == "final" else "episodes"]
         # The update is part of the stream: every evaluation sees new start states, the same in all arms.
@@ -203,10 +218,9 @@ class _Job:
                     self._returns += [(*row, episode, float(value)) for episode, value in enumerate(returns[run])]
 
     def save(self, path: Path, identity: str) -> None:
-        """Writes a checkpoint; evaluations that are under way go in as what they were asked with."""
+        """Writes a checkpoint of what was read; evaluations that are under way go in as what they were asked with."""
         pending = self.evaluations.pending()
         progress = {
-            "update": self.update,
             "seconds": self.seconds,
             "joules": self._joules,
             "stopped": list(self.stopped.items()),
@@ -221,7 +235,7 @@ class _Job:
     def resume(self, path: Path, identity: str) -> None:
         """Goes on from a checkpoint (see `checkpoints.load`)."""
         tensors, progress = checkpoints.load(path, identity, self.stack)
-        self.update, self.seconds, self._joules = progress["update"], progress["seconds"], progress["joules"]
+        self.seconds, self._joules = progress["seconds"], progress["joules"]
         self.stopped = {run: tuple(reason) for run, reason in progress["stopped"]}
         here = self._environments[0]["environment"]
         self._environments = progress["environments"]

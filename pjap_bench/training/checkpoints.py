@@ -54,6 +54,7 @@ def load(path: Path, identity: str, stack: Stack) -> tuple[dict[str, Tensor], di
         raise BenchError("the checkpoint has not the tensors of this stack", where=path, do=_ADVICE)
     for name, value in live.items():
         value.copy_(tensors[name])
+    stack.updates = int(tensors["stack.updates"])
     for name, each in states.items():
         each.set_state(tensors[name])
     more = {name.removeprefix("more."): value.clone() for name, value in tensors.items() if name.startswith("more.")}

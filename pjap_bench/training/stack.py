@@ -26,7 +26,7 @@ STREAMS = ("initialisation", "sampling", "ood_actions", "evaluation", "uniform_s
 class Stack:
     """The training state of R runs, arm after arm: all that an update reads and changes, on one device, changed in place.
 
-    An update never hands a number to the host; `advance` reads what was recorded once at its end.
+    Nothing here waits for the device but `policy`: a GPU is handed work, and what it records stays there (see `on_host`).
 
     Raises:
         BenchError: arms that differ in more than their sampler, or a sampler that needs what the algorithm does not measure.
@@ -57,22 +57,24 @@ class Stack:
             np.random.default_rng(stream(seed, "uniform_sample")).integers(self.data.starts, size=size) for _, seed in self.runs
         ]
         self._uniform_batch = self.data.batch(torch.as_tensor(np.stack(uniform)).to(device))
+        self.updates = 0  # that were asked for; the next line is what the device has made of them
         self._updates = torch.zeros((), dtype=torch.int64, device=device)
         shape = (self.settings["log_every"], len(self.runs))
         self._window = {name: torch.zeros(shape, device=device) for name in (*self.algorithm.metrics, "distance_sampled")}
         self._seen = torch.zeros(len(self.runs), len(self.data.policy_names), dtype=torch.int64, device=device)
         self._step = captured(self._update, self.tensors(), self.generators(), device)
 
-    def advance(self, updates: int) -> dict[str, np.ndarray]:
+    def advance(self, updates: int) -> dict[str, Tensor]:
         """So many updates of every run, at most `log_every`, and none across a multiple of it.
 
         Returns:
-            every metric of every update, [updates, R] float64.
+            every metric of every update, [updates, R] on the device.
         """
-        first = int(self._updates) % self.settings["log_every"]
+        first = self.updates % self.settings["log_every"]
         for _ in range(updates):
             self._step()
-        return {name: values[first : first + updates].double().cpu().numpy() for name, values in self._window.items()}
+            self.updates += 1
+        return {name: values[first : first + updates].clone() for name, values in self._window.items()}
 
     def _update(self) -> None:
         """One update: sample, learn, refresh, record."""
@@ -114,10 +116,10 @@ class Stack:
         for sampler, rows in zip(self._samplers, self._rows, strict=True):
             yield sampler, rows, lambda count, rows=rows: uniforms(self._sampling[rows], count)
 
-    def measured_now(self) -> dict[str, np.ndarray]:
-        """Numbers of now, [R] each: the distance on the fixed uniform sample, as it is and weighted by PJAP's formula (what
-        selection alone makes of it, whatever the run's own sampler); the effective sample size; and each behaviour policy's
-        share of what was sampled since the last call."""
+    def measured_now(self) -> dict[str, Tensor]:
+        """Numbers of now, [R] each on the device: the distance on the fixed uniform sample, as it is and weighted by PJAP's
+        formula (what selection alone makes of it, whatever the run's own sampler); the effective sample size; and each
+        behaviour policy's share of what was sampled since the last call."""
         distances = self.algorithm.distances(self._state, self._uniform_batch).double()  # [R, uniform_sequences]
         weights = torch.cat([pjap.priorities_of(distances[rows], own) for own, rows in zip(self._own, self._rows, strict=True)])
         found = {
@@ -128,16 +130,15 @@ class Stack:
         for index, name in enumerate(self.data.policy_names):
             found[f"share:{name}"] = self._seen[:, index].double() / self._seen.sum(dim=1)
         self._seen.zero_()
-        return {name: value.double().cpu().numpy() for name, value in found.items()}
+        return found
 
-    def sound(self) -> np.ndarray:
-        """Which runs have finite parameters only, [R] bool."""
-        return torch.stack([value.flatten(1).isfinite().all(dim=1) for value in self._state.values()]).all(dim=0).cpu().numpy()
+    def sound(self) -> Tensor:
+        """Which runs have finite parameters only, [R] bool on the device."""
+        return torch.stack([value.flatten(1).isfinite().all(dim=1) for value in self._state.values()]).all(dim=0)
 
-    @property
-    def updates(self) -> int:
-        """How many were made."""
-        return int(self._updates)
+    def idle(self) -> bool:
+        """Whether the device has done all that was asked of it."""
+        return not self._updates.is_cuda or torch.cuda.current_stream(self._updates.device).query()
 
     @property
     def policy(self) -> Tensor:
@@ -170,6 +171,11 @@ def generator(seed: int, name: str, device: str | torch.device = "cpu") -> torch
 def uniforms(generators: list[torch.Generator], count: int) -> Tensor:
     """[R, count] float64 in [0, 1), each run's from its own generator."""
     return torch.stack([torch.rand(count, dtype=torch.float64, generator=own, device=own.device) for own in generators])
+
+
+def on_host(tensors: dict[str, Tensor]) -> dict[str, np.ndarray]:
+    """The numbers in float64, when the device has come so far."""
+    return {name: value.double().cpu().numpy() for name, value in tensors.items()}
 
 
 def _common(settings: dict[str, dict]) -> dict:

@@ -10,15 +10,17 @@ import sys
 import numpy as np
 import pytest
 import torch
+from torch.overrides import TorchFunctionMode
 
-from pjap_bench import config, products
+from pjap_bench import config, evaluation, products, training
 from pjap_bench.__main__ import main
 from pjap_bench.algorithms import ALGORITHMS
 from pjap_bench.algorithms import make as make_algorithm
 from pjap_bench.datasets.sequences import Batch, SequenceData
 from pjap_bench.samplers import SAMPLERS
 from pjap_bench.training import stack as stacks
-from pjap_bench.training.stack import Stack
+from pjap_bench.training.stack import Stack, on_host
+from tests.training import dying
 
 BYTES = ("metrics.csv", "evaluations.csv", "policies.safetensors", "run.json")
 
@@ -66,7 +68,7 @@ def test_what_is_captured_equals_the_plain_step(noise_dataset, settings, gpu, mo
     for _ in range(2):
         one, other = captured.advance(5), plain.advance(5)
         for name, values in one.items():
-            assert np.isfinite(values).all() and np.array_equal(values, other[name]), name
+            assert values.isfinite().all() and torch.equal(values, other[name]), name
         assert_same(captured, plain)
 
 
@@ -101,7 +103,7 @@ def test_a_run_that_diverges_changes_no_other(noise_dataset, settings, device):
         stack.advance(5)
     run = 3  # pjap, seed 1
     ill.tensors()["state.critic"][run] = float("nan")
-    expected, found = clean.advance(5), ill.advance(5)
+    expected, found = on_host(clean.advance(5)), on_host(ill.advance(5))
     for name, values in expected.items():
         assert np.array_equal(np.delete(values, run, axis=1), np.delete(found[name], run, axis=1)), name
     assert not np.isfinite(found["td_loss"][:, run]).any()
@@ -117,11 +119,52 @@ def test_no_update_waits_for_the_device(noise_dataset, settings, gpu, refresh):
     torch.cuda.set_sync_debug_mode("error")
     try:
         stack._update()
-        for _ in range(3):
-            stack._step()
+        stack.advance(3)
+        stack.measured_now()
+        stack.sound()
+        stack.idle()
     finally:
         torch.cuda.set_sync_debug_mode("default")
-    assert stack.updates == 4
+    assert int(stack.tensors()["updates"]) == 4
+
+
+class Reads(TorchFunctionMode):
+    """Calls `seen` when a tensor's values are handed to the host."""
+
+    METHODS = frozenset(("cpu", "numpy", "item", "tolist", "__array__", "__bool__", "__int__", "__float__", "__index__"))
+
+    def __init__(self, seen):
+        super().__init__()
+        self._seen = seen
+
+    def __torch_function__(self, function, types, arguments=(), keywords=None):
+        if function.__name__ in self.METHODS:
+            self._seen()
+        return function(*arguments, **(keywords or {}))
+
+
+def test_what_reads_is_seen():
+    value, seen = torch.tensor(1), []
+    reads = [torch.Tensor.cpu, torch.Tensor.numpy, torch.Tensor.item, torch.Tensor.tolist, np.asarray, bool, int, float, range]
+    with Reads(lambda: seen.append(read)):
+        assert (value + value).clone().double().dim() == 0  # what may be
+        for read in reads:
+            read(value)
+    assert sorted(set(seen), key=reads.index) == reads
+
+
+def test_a_job_reads_where_it_evaluates_or_saves_and_nowhere_else(noise_file, tmp_path, settings, device, monkeypatch):
+    made, read_at = [], set()
+    monkeypatch.setattr(training, "Stack", lambda *given: made.append(Stack(*given)) or made[0])
+    monkeypatch.setattr(evaluation, "evaluate", dying.returns)
+    evaluations = {"every": 20, "episodes": 1, "final_episodes": 1}
+    settings = settings | {"updates": 50, "log_every": 5, "evaluation": evaluations}
+    arms = {arm: settings | {"sampler": arm} for arm in SAMPLERS}
+    job = {"checkpoint_every": 30, "threads": 1, "device": device.type, "evaluators": 0, "stop_after": 0}
+    stamp = dict.fromkeys(("code", "datasets", *training.ENVIRONMENT), "none")
+    with Reads(lambda: read_at.update(stack.updates for stack in made)):
+        training.train(noise_file, arms, [0, 1], job, stamp, tmp_path / "out", tmp_path / "checkpoints")
+    assert read_at == {0, 20, 30, 40, 50}
 
 
 @pytest.mark.parametrize("seeds", [["0"], ["0", "1"]])

@@ -3,6 +3,7 @@
 import dataclasses
 import json
 import multiprocessing
+import re
 import signal
 import subprocess
 import sys
@@ -179,6 +180,21 @@ def test_a_time_budget_stops_at_a_checkpoint_and_ends_with_the_same_bytes(noise_
         assert (resumed / name).read_bytes() == (whole / name).read_bytes(), name
 
 
+def test_a_table_does_not_depend_on_when_it_is_read(noise_file, tmp_path, fast):
+    settings = fast | {"updates": 50, "evaluation": {"every": 10, "episodes": 1, "final_episodes": 1}}
+    often = run(noise_file, tmp_path / "often", settings, arms=SAMPLERS)
+    settings["evaluation"]["every"] = 50
+    once = run(noise_file, tmp_path / "once", settings, arms=SAMPLERS, checkpoint_every=50)
+    assert (once / "metrics.csv").read_bytes() == (often / "metrics.csv").read_bytes()
+
+
+def test_progress_is_said_of_what_the_device_has_done(noise_file, tmp_path, fast, monkeypatch, capsys):
+    monkeypatch.setattr(training, "_PROGRESS_SECONDS", 0.0)
+    monkeypatch.setattr(Stack, "idle", lambda stack: stack.updates != 20)
+    run(noise_file, tmp_path, fast)
+    assert re.findall(r"(\d+)/40 updates", capsys.readouterr().err) == ["10", "30", "40"]
+
+
 def test_another_machine_goes_on_and_is_named(noise_file, tmp_path, fast):
     with pytest.raises(TimeIsUp):
         run(noise_file, tmp_path, fast, stop_after=1e-9)
@@ -305,7 +321,8 @@ def test_an_update_stays_on_its_device(noise_dataset, fast, monkeypatch, algorit
     }
     stack = Stack(noise_dataset, arms, [0, 1], torch.device("meta"))
     with NoHostTensors(), NoHostData():
-        stack._update()
+        recorded = [*stack.advance(2).values(), *stack.measured_now().values(), stack.sound()]
+    assert {value.device.type for value in recorded} == {"meta"}
     assert {value.device.type for value in stack.tensors().values()} == {"meta"}
 
 
@@ -415,16 +432,22 @@ def poison(monkeypatch, runs, update_of_poison, tensor="critic"):
     return made
 
 
-def test_a_diverged_run_is_named_and_the_others_finish(noise_file, tmp_path, fast, monkeypatch):
-    clean = run(noise_file, tmp_path / "clean", fast, seeds=(0, 1), arms=("uniform", "pjap"))
+@pytest.mark.parametrize(("evaluated", "saved"), [(30, 20), (20, 40)])  # every so many updates: which reads first
+def test_a_diverged_run_is_named_and_the_others_finish(noise_file, tmp_path, fast, monkeypatch, evaluated, saved):
+    settings = fast | {"evaluation": fast["evaluation"] | {"every": evaluated}}
+
+    def trained(name):
+        return run(noise_file, tmp_path / name, settings, seeds=(0, 1), arms=("uniform", "pjap"), checkpoint_every=saved)
+
+    clean = trained("clean")
     poison(monkeypatch, [3], 17)
     with pytest.raises(BenchError, match=r"noise/uniform\+pjap.*pjap seed 1 at update 17"):
-        run(noise_file, tmp_path / "ill", fast, seeds=(0, 1), arms=("uniform", "pjap"))
+        trained("ill")
     assert not (tmp_path / "ill" / "out").exists()
     updates = poison(monkeypatch, [3], 17)
     monkeypatch.setattr(evaluation, "evaluate", None)
     with pytest.raises(BenchError, match=r"pjap seed 1 at update 17.*delete .*\.safetensors"):
-        run(noise_file, tmp_path / "ill", fast, seeds=(0, 1), arms=("uniform", "pjap"))
+        trained("ill")
     assert not updates  # neither trained nor evaluated once more
     (stopped,) = (tmp_path / "ill" / "checkpoints").glob("*.stopped")
     for name, kept_until in zip(TABLES, (10, 0), strict=True):
@@ -446,16 +469,17 @@ def test_a_stack_ends_when_all_its_runs_have_diverged(noise_file, tmp_path, fast
     assert max(updates) == 20
 
 
-def test_parameters_that_diverge_in_the_last_update_are_no_success(noise_file, tmp_path, fast, monkeypatch):
+@pytest.mark.parametrize("last", [10, 40])  # before a row that is read later, at the end
+def test_parameters_that_diverge_in_the_last_update_are_no_success(noise_file, tmp_path, fast, monkeypatch, last):
     update = Stack._update
 
     def broken(stack):
         update(stack)
-        if stack.updates == 40:
+        if stack.updates + 1 == last:
             stack._state["policy"][0, 0] = float("inf")
 
     monkeypatch.setattr(Stack, "_update", broken)
-    with pytest.raises(BenchError, match=r"seed 0 at update 40 \(parameters\)"):
+    with pytest.raises(BenchError, match=rf"seed 0 at update {last} \(parameters\)"):
         run(noise_file, tmp_path, fast)
     assert not (tmp_path / "out").exists()
 
