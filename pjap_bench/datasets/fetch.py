@@ -247,8 +247,10 @@ def _record(target: Path, urls: list[str]) -> None:
         "date": datetime.date.today().isoformat(),
     }
     text = "# What the first download was; every later one must be the same.\n" + yaml.safe_dump(record, sort_keys=False)
+    # Only this process downloads to this target, but others may download the same file to other folders.
+    writer = hashlib.sha256(str(target.absolute()).encode()).hexdigest()[:16]
     try:
-        files.write_text(RECORDS / f"{target.name}.yaml", text)
+        files.write_text(RECORDS / f"{target.name}.yaml", text, writer)
     except BenchError:  # a repository that is only read
         files.write_text(_record_beside(target), text)
 

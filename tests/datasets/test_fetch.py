@@ -15,6 +15,7 @@ import sys
 import threading
 import warnings
 import zipfile
+from pathlib import Path
 
 import h5py
 import pytest
@@ -346,6 +347,22 @@ def test_the_first_download_is_recorded_and_later_ones_must_match(server, target
     record.write_text("sha256: 5")
     with pytest.raises(BenchError, match="not the record of a download"):
         get(server, target, "good", size=None, sha256=None)
+
+
+def test_two_folders_that_record_the_same_file_at_once(server, target, monkeypatch):
+    """Neither takes the other's temporary file for one that a dead process left."""
+    real, other = os.replace, target.parents[1] / "other" / "a.zip"
+
+    def replace(source, destination):
+        if Path(destination).parent == fetch.RECORDS and not other.exists():
+            get(server, other, "good", size=None, sha256=None)
+        real(source, destination)
+
+    monkeypatch.setattr(os, "replace", replace)
+    get(server, target, "good", size=None, sha256=None)
+    assert other.read_bytes() == BODY
+    assert [path.name for path in fetch.RECORDS.iterdir()] == ["a.zip.yaml"]
+    assert visible(target) == visible(other) == ["a.zip"]  # no record beside it
 
 
 def test_files_that_differ_in_their_suffix_have_records_of_their_own(server, target, monkeypatch):
