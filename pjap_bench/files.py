@@ -5,6 +5,7 @@ import glob
 import hashlib
 import json
 import os
+import shutil
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -52,6 +53,23 @@ def written_beside(target: str | Path, writer: str = "") -> Iterator[Path]:
         raise _refused(target, error) from error
     finally:
         temporary.unlink(missing_ok=True)
+
+
+@contextlib.contextmanager
+def folder_beside(target: str | Path) -> Iterator[Path]:
+    """Gives a new temporary folder beside `target` and removes it when the block ends.
+
+    What a killed process left goes with the next folder beside the same target, which one process at a time makes.
+    """
+    target = Path(target)
+    place = {"prefix": f".{target.stem}.", "suffix": ".folder"}
+    for left in target.parent.glob(glob.escape(place["prefix"]) + "?" * _RANDOM + place["suffix"]):
+        shutil.rmtree(left)
+    temporary = Path(tempfile.mkdtemp(**place, dir=target.parent))
+    try:
+        yield temporary
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
 
 
 def write_text(target: str | Path, text: str, writer: str = "") -> None:

@@ -38,6 +38,22 @@ def test_what_a_killed_process_left_goes_with_the_next_write(tmp_path, name):
     assert {path.name for path in tmp_path.iterdir()} == beside | {name}
 
 
+def test_a_folder_is_gone_afterwards_and_what_a_killed_process_left_too(tmp_path):
+    kill = "import os, sys; from pjap_bench import files\nwith files.folder_beside(sys.argv[1]): os.kill(os.getpid(), 9)"
+    beside = {".a.b.12345678.folder", ".a.12345678", ".a.1234567.folder"}  # of others
+    for each in beside:
+        (tmp_path / each).mkdir()
+    died = subprocess.run([sys.executable, "-c", kill, str(tmp_path / "a.h5")], cwd=config.ROOT, check=False)
+    assert died.returncode == -9 and len(list(tmp_path.iterdir())) == len(beside) + 1
+    with pytest.raises(KeyboardInterrupt), files.folder_beside(tmp_path / "a.h5") as folder:
+        assert {path.name for path in tmp_path.iterdir()} == beside | {folder.name}
+        files.write_text(folder / "sub" / "file", "")
+        files.write_text(tmp_path / "a.h5", "")  # leaves it alone
+        assert (folder / "sub" / "file").exists()
+        raise KeyboardInterrupt
+    assert {path.name for path in tmp_path.iterdir()} == beside | {"a.h5"}
+
+
 def test_not_a_number_is_no_json(tmp_path):
     with pytest.raises(ValueError, match="not JSON compliant"):
         files.write_json(tmp_path / "a.json", {"b": float("nan")})

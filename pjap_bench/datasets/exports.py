@@ -89,10 +89,10 @@ def to_minari(path: str | Path, folder: str | Path, minari_id: str | None = None
         raise BenchError("exists already", where=target, do="delete it, or use another name")
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
-        _reserve(dataset, target.parent)
-        with tempfile.TemporaryDirectory(prefix=".", dir=target.parent) as temporary:
-            _write_minari(minari, dataset, minari_id, _provenance(path, dataset), Path(temporary) / "new" / "data")
-            os.replace(Path(temporary) / "new", target)
+        with files.folder_beside(target) as temporary:
+            _reserve(dataset, temporary)
+            _write_minari(minari, dataset, minari_id, _provenance(path, dataset), temporary / "new" / "data")
+            os.replace(temporary / "new", target)
     except (OSError, RuntimeError) as error:  # HDF5 has errors of both kinds for a disk that refuses
         reason = getattr(error, "strerror", None) or error
         raise BenchError(f"cannot be written ({reason})", where=target, do="free space or choose another folder") from error

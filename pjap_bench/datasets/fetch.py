@@ -16,7 +16,6 @@ import shutil
 import stat
 import struct
 import sys
-import tempfile
 import time
 import urllib.parse
 import urllib.request
@@ -154,7 +153,6 @@ def unpack(archive: str | Path, folder: str | Path, *, only: str = "*", limit: i
     """
     archive, folder = Path(archive), Path(folder)
     again = "delete it and fetch it again, or use another source"
-    temporary = None
     try:
         with zipfile.ZipFile(archive) as opened:
             members = opened.infolist()
@@ -165,23 +163,20 @@ def unpack(archive: str | Path, folder: str | Path, *, only: str = "*", limit: i
             if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
                 raise BenchError("exists and is not empty", where=folder, do="delete it or choose another folder")
             folder.parent.mkdir(parents=True, exist_ok=True)
-            _check_space(folder, sum(member.file_size for member in chosen))
-            temporary = Path(tempfile.mkdtemp(prefix=f".{folder.name}.", dir=folder.parent))
-            for member in chosen:
-                path = temporary / member.filename
-                path.parent.mkdir(parents=True, exist_ok=True)
-                with opened.open(member) as source, open(path, "xb") as file:
-                    shutil.copyfileobj(source, file, _BLOCK)
-        temporary.chmod(0o755)
-        os.rename(temporary, folder)
+            with files.folder_beside(folder) as temporary:
+                _check_space(folder, sum(member.file_size for member in chosen))
+                for member in chosen:
+                    path = temporary / member.filename
+                    path.parent.mkdir(parents=True, exist_ok=True)
+                    with opened.open(member) as source, open(path, "xb") as file:
+                        shutil.copyfileobj(source, file, _BLOCK)
+                temporary.chmod(0o755)
+                os.rename(temporary, folder)
     except (zipfile.BadZipFile, NotImplementedError, EOFError, ValueError, struct.error, zlib.error) as error:
         raise BenchError(f"not a whole zip archive ({error})", where=archive, do=again) from error
     except OSError as error:
         reason = error.strerror or str(error)
         raise BenchError(f"cannot be unpacked into {folder} ({reason})", where=archive, do="free space or check it") from error
-    finally:
-        if temporary is not None:
-            shutil.rmtree(temporary, ignore_errors=True)
     return folder
 
 

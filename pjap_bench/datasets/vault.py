@@ -17,7 +17,6 @@ What a vault leaves open is decided here:
 import dataclasses
 import json
 import math
-import tempfile
 from pathlib import Path
 
 import numpy as np
@@ -40,8 +39,8 @@ def convert_archive(name: str, archive: str | Path, output: str | Path, stamp: d
     try:
         fetch.check(archive, size=card.get("size"), sha256=card.get("sha256"))  # it may have been put there by hand
         output.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(prefix=f".{output.stem}.", dir=output.parent) as temporary:
-            vaults = fetch.unpack(archive, Path(temporary) / "vaults", only=f"*.vlt/{card['uid']}/*")
+        with files.folder_beside(output) as temporary:
+            vaults = fetch.unpack(archive, temporary / "vaults", only=f"*.vlt/{card['uid']}/*")
             convert(card, vaults, output, stamp)
     except OSError as error:
         reason = error.strerror or str(error)

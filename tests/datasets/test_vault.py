@@ -3,7 +3,10 @@
 import functools
 import http.server
 import json
+import multiprocessing
+import os
 import shutil
+import signal
 import threading
 from pathlib import Path
 
@@ -356,6 +359,18 @@ def test_a_disk_that_is_full_leaves_nothing_converted(card_file, tmp_path, longe
     with pytest.raises(BenchError, match=f"{message}.*What to do: free space"), files_no_longer_than(longest):
         vault.convert_archive("tiny_poor", VAULTS / "tiny.zip", tmp_path / "out" / "a.h5", {})
     assert list((tmp_path / "out").iterdir()) == []
+
+
+def test_what_a_killed_conversion_left_unpacked_goes_with_the_next(card_file, tmp_path, monkeypatch):
+    given = ("tiny_poor", VAULTS / "tiny.zip", tmp_path / "out" / "a.h5", {})
+    with monkeypatch.context() as patch:
+        patch.setattr(fetch.shutil, "copyfileobj", lambda *_: os.kill(os.getpid(), signal.SIGKILL))
+        process = multiprocessing.get_context("fork").Process(target=vault.convert_archive, args=given)
+        process.start()
+        process.join()
+    assert process.exitcode == -signal.SIGKILL and len(list((tmp_path / "out").iterdir())) == 1
+    vault.convert_archive(*given)
+    assert sorted(path.name for path in (tmp_path / "out").iterdir()) == ["a.h5", "a.json"]
 
 
 def test_a_folder_that_cannot_be_made(card_file, tmp_path):
