@@ -40,7 +40,9 @@ _ATTEMPTS = 5  # in a row that bring nothing new, at each URL
 _WAITS = (1, 2, 4, 8)  # seconds between them
 _TIMEOUT = (20, 60)  # seconds, to connect and for the next bytes
 _BLOCK = 1 << 20
-_BEGINNINGS = {".zip": ("zip archive", b"PK"), ".h5": ("HDF5 file", b"\x89HDF"), ".hdf5": ("HDF5 file", b"\x89HDF")}
+_ZIP = ("zip archive", b"PK", (0,))
+_HDF5 = ("HDF5 file", b"\x89HDF\r\n\x1a\n", (0, *(512 << power for power in range(11))))  # its first bytes may be the user's own
+_BEGINNINGS = {".zip": _ZIP, ".h5": _HDF5, ".hdf5": _HDF5}  # what it is, its signature, where that may lie
 _AGAIN = "check the network and the card's urls, then run again: what has arrived is kept where the server can go on from it"
 
 
@@ -70,7 +72,8 @@ def fetch(urls: list[str], target: str | Path, *, size: int | None, sha256: str 
 
     Args:
         urls: http, https or file addresses, the preferred one first.
-        target: the file to write; with the suffix .zip, .h5 or .hdf5 it must begin like one, with any but .html not like a page.
+        target: the file to write; with the suffix .zip, .h5 or .hdf5 it must begin like one (HDF5 after a user block of 512 KiB
+            at most), with any but .html not like a page.
         size: bytes, or None.
         sha256: 64 hex digits, or None.
         progress: a line that is redrawn on a terminal, lines of their own in a log, on standard error.
@@ -203,7 +206,7 @@ def _is_there(target: Path, wanted: _Wanted) -> bool:
     if not target.exists():
         return False
     with open(target, "rb") as file:
-        reason = _wrong_length(target.stat().st_size, wanted) or _wrong_beginning(file.read(1024), target.suffix)
+        reason = _wrong_length(target.stat().st_size, wanted) or _wrong_beginning(file.read(_BLOCK), target.suffix)
     if reason is None and wanted.sha256 is not None:
         reason = _wrong_hash(files.sha256(target), wanted)
     if reason:
@@ -223,8 +226,8 @@ def _wrong_beginning(block: bytes, suffix: str) -> str | None:
     """A page of a login or of an error is often sent with status 200 and no honest type."""
     if suffix != ".html" and block.lstrip()[:15].lower().startswith((b"<!doctype html", b"<html")):
         return "an HTML page"
-    kind, beginning = _BEGINNINGS.get(suffix, ("", b""))
-    return None if block.startswith(beginning) else f"no {kind}"
+    kind, signature, places = _BEGINNINGS.get(suffix, ("", b"", (0,)))
+    return None if any(block.startswith(signature, place) for place in places) else f"no {kind}"
 
 
 def _wrong_hash(found: str, wanted: _Wanted) -> str | None:

@@ -234,17 +234,22 @@ def test_a_page_or_nothing_is_no_file_of_any_kind(server, target, tmp_path, monk
     assert not fetch.RECORDS.exists()
 
 
-@pytest.mark.parametrize("name", ["a.hdf5", "a.h5"])
-def test_an_hdf5_file_begins_like_one(server, target, monkeypatch, name):
-    image = io.BytesIO()
-    with h5py.File(image, "w") as file:
+@pytest.mark.parametrize(("name", "before"), [("a.hdf5", 0), ("a.h5", 0), ("a.h5", 512), ("a.h5", 1024), ("a.h5", 2**19)])
+def test_an_hdf5_file_begins_like_one(server, target, tmp_path, monkeypatch, name, before):
+    """At once or after so many bytes of the user's."""
+    with h5py.File(tmp_path / "mine.h5", "w", userblock_size=before) as file:
         file["rewards"] = [1.0]
+    image = (tmp_path / "mine.h5").read_bytes()
     target = target.with_name(name)
     with pytest.raises(BenchError, match="is no HDF5 file"):
         fetch.fetch([f"{server.url}/good/{name}"], target, size=None, sha256=None, progress=False)
-    monkeypatch.setattr(Handler, "get_plain", lambda self: self.answer(200, image.getvalue()))
-    fetch.fetch([f"{server.url}/plain/{name}"], target, size=None, sha256=None, progress=False)
-    assert target.read_bytes() == image.getvalue()
+    monkeypatch.setattr(Handler, "get_plain", lambda self: self.answer(200, bytes(100) + image))
+    with pytest.raises(BenchError, match="is no HDF5 file"):
+        fetch.fetch([f"{server.url}/plain/{name}"], target, size=None, sha256=None, progress=False)
+    monkeypatch.setattr(Handler, "get_plain", lambda self: self.answer(200, image))
+    for _ in range(2):  # fetched, then found
+        fetch.fetch([f"{server.url}/plain/{name}"], target, size=None, sha256=None, progress=False)
+    assert target.read_bytes() == image
 
 
 def test_a_page_is_fetched_where_a_page_is_wanted(server, target):
