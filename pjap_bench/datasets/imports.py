@@ -35,7 +35,7 @@ import h5py
 import numpy as np
 
 from pjap_bench import config, files
-from pjap_bench.datasets import cards, collection, hdf5
+from pjap_bench.datasets import cards, collection, fetch, hdf5
 from pjap_bench.environments import get as get_environment
 from pjap_bench.errors import BenchError
 
@@ -75,9 +75,10 @@ def from_hdf5(card: dict, path: str | Path) -> hdf5.Dataset:
     """Reads an HDF5 file by its card: `format` (pjap_bench: our own, of either layout; d4rl), `environment`, `actions`.
 
     Raises:
-        BenchError: another size or hash than the card's, a missing or empty or damaged array, another shape or dtype, episodes
-            that overlap, have no ends or are longer than the horizon, agents that disagree, values that are not finite,
-            actions outside [-1, 1] where the card refuses them, observations that are not those of the physics.
+        BenchError: another size or hash than the card's or the record of its download, a missing or empty or damaged array,
+            another shape or dtype, episodes that overlap, have no ends or are longer than the horizon, agents that disagree,
+            values that are not finite, actions outside [-1, 1] where the card refuses them, observations that are not those
+            of the physics.
     """
     path = Path(path)
     _check_pinned(path, card)
@@ -514,7 +515,9 @@ def _within(actions: np.ndarray, policy: str, where: Path) -> np.ndarray:
 
 
 def _check_pinned(path: Path, card: dict) -> None:
-    """The size and hash that a card states are those of the file."""
+    """The size and hash that a card states, or for a download the record of the first one, are those of the file."""
+    if "urls" in card:
+        return fetch.check(path, size=card.get("size"), sha256=card.get("sha256"))  # it may have been put there by hand
     if "size" in card and path.exists() and path.stat().st_size != card["size"]:
         raise BenchError(f"{path.stat().st_size} bytes, but the card says {card['size']}", where=path, do="use the pinned file")
     if "sha256" in card and (found := files.sha256(path)) != card["sha256"]:

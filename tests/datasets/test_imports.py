@@ -9,7 +9,7 @@ from gymnasium.spaces import Box, Dict
 from minari.serialization import serialize_space
 
 from pjap_bench import files
-from pjap_bench.datasets import collection, exports, hdf5, imports
+from pjap_bench.datasets import collection, exports, fetch, hdf5, imports
 from pjap_bench.environments import TwoAgentHalfCheetah, get
 from pjap_bench.errors import BenchError
 from tests.datasets import toys
@@ -316,6 +316,16 @@ def test_another_file_than_the_cards(tmp_path, pinned, message):
     path.write_bytes(b"something")
     with pytest.raises(BenchError, match=message):
         imports.from_hdf5(d4rl(**pinned), path)
+
+
+@pytest.mark.parametrize("recorded", ["9", "123"])
+def test_another_file_than_the_first_download(tmp_path, monkeypatch, recorded):
+    """Of a card without a sha256: the file may have been put there by hand."""
+    monkeypatch.setattr(fetch, "RECORDS", tmp_path)
+    (tmp_path / "a.h5.yaml").write_text(f"size: {recorded}\nsha256: {'a' * 64}\n")
+    (tmp_path / "a.h5").write_bytes(b"\x89HDF\r\n\x1a\n.")
+    with pytest.raises(BenchError, match=r"(sha256 is|9 bytes long).*, but .*a\.h5\.yaml says (aaaa|123)"):
+        imports.from_hdf5(d4rl(urls=["http://nowhere"]), tmp_path / "a.h5")
 
 
 def test_nothing_is_written_of_a_file_with_a_fault(tmp_path, plain):
