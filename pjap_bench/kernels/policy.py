@@ -13,7 +13,7 @@ from torch import Tensor
 
 from pjap_bench.kernels import padded
 
-_FORWARD, _BACKWARD = 64, 16  # rows of a program
+_FORWARD, _BACKWARD = (64, 4), (16, 4)  # rows of a program, and its warps
 
 
 def unroll(parameters: dict[str, Tensor], inputs: Tensor, keep: Tensor) -> Tensor:
@@ -37,10 +37,11 @@ class _Unroll(torch.autograd.Function):
         kept = any(ctx.needs_input_grad)
         found = inputs.new_empty(runs, steps, rows, actions)
         states = inputs.new_empty((runs, steps, rows, 4 * width) if kept else 0)
-        _forward[triton.cdiv(rows, _FORWARD), runs](
+        block, warps = _FORWARD
+        _forward[triton.cdiv(rows, block), runs](
             inputs, keep, *parameters, found, states, rows, parameters[0].stride(0),
             STEPS=steps, FEATURES=features, PADDED=padded(features), WIDTH=width, ACTIONS=actions, PADDED_ACTIONS=padded(actions),
-            BLOCK=_FORWARD, KEEP=kept, num_warps=4, num_stages=1,
+            BLOCK=block, KEEP=kept, num_warps=warps, num_stages=1,
         )  # fmt: skip
         if kept:
             ctx.save_for_backward(inputs, keep, *parameters, found, states)
@@ -57,9 +58,10 @@ class _Unroll(torch.autograd.Function):
         after = hidden.lerp(candidate, update)
         of_after = torch.bmm(of_out, out_w.mT) * (after > 0)
         of_gates = inputs.new_empty(runs, steps * rows, 3 * width)  # before their sigmoids and tanh
-        _backward[triton.cdiv(rows, _BACKWARD), runs](
+        block, warps = _BACKWARD
+        _backward[triton.cdiv(rows, block), runs](
             of_after, keep, recurrent_w, states, of_gates, rows, recurrent_w.stride(0),
-            STEPS=steps, WIDTH=width, BLOCK=_BACKWARD, num_warps=4, num_stages=1,
+            STEPS=steps, WIDTH=width, BLOCK=block, num_warps=warps, num_stages=1,
         )  # fmt: skip
         embedded = torch.baddbmm(embed_b[:, None], inputs, embed_w).relu_()
         of_embedded = torch.bmm(of_gates, input_w.mT) * (embedded > 0)
