@@ -62,7 +62,7 @@ def folder_beside(target: str | Path) -> Iterator[Path]:
     What a killed process left goes with the next folder beside the same target, which one process at a time makes.
     """
     target = Path(target)
-    place = {"prefix": f".{target.stem}.", "suffix": ".folder"}
+    place = {"prefix": f".{target.name}.", "suffix": ".folder"}
     for left in target.parent.glob(glob.escape(place["prefix"]) + "?" * _RANDOM + place["suffix"]):
         shutil.rmtree(left)
     temporary = Path(tempfile.mkdtemp(**place, dir=target.parent))

@@ -6,6 +6,7 @@ the clock's. On a CPU the same code runs, which is how it is tested.
 
 import gc
 import math
+import sys
 import time
 from collections.abc import Callable, Iterator
 from typing import NamedTuple
@@ -18,7 +19,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 from torch.utils.flop_counter import FlopCounterMode
 
-from pjap_bench import config, products
+from pjap_bench import config, kernels, products
 from pjap_bench.benchmarks import table, training
 from pjap_bench.datasets.hdf5 import Dataset
 from pjap_bench.datasets.sequences import SequenceData
@@ -101,6 +102,12 @@ def measure(settings: dict, device: str = "cuda", effort: Effort | None = None) 
     if device == "cuda" and not torch.cuda.is_available():
         raise BenchError("no CUDA device is to be had", where="--only gpu", do="use a GPU and a CUDA build of torch")
     effort = effort or Effort()
+    if device == "cuda":
+        try:
+            kernels.check()
+        except BenchError as error:
+            print(f"benchmark: left out tf32_fused: {error}", file=sys.stderr)
+            effort = effort._replace(precisions=tuple(each for each in effort.precisions if each != "tf32_fused"))
     bench = Bench(settings, training.random_dataset(effort.transitions), torch.device(device), effort)
     for runs in effort.runs:
         for preset in effort.presets:
@@ -227,7 +234,7 @@ class _Moved(TorchDispatchMode):
     _aten = torch.ops.aten
     _VIEW = _aten._unsafe_view.default  # the one view that does not say so
     #: of whose first tensor only as much is touched as the others are large
-    _PICKING = (_aten.index, _aten.gather, _aten.searchsorted, _aten.scatter_, _aten.scatter_add_)
+    _PICKING = (_aten.index, _aten.index_select, _aten.gather, _aten.searchsorted, _aten.scatter_, _aten.scatter_add_)
     _PICKING += (_aten.scatter_reduce_, _aten.index_copy_)
 
     def __init__(self):

@@ -517,6 +517,8 @@ def _within(actions: np.ndarray, policy: str, where: Path) -> np.ndarray:
 def _check_pinned(path: Path, card: dict) -> None:
     """The size and hash that a card states, or for a download the record of the first one, are those of the file."""
     if "urls" in card:
+        if not path.exists():
+            raise BenchError("is not there", where=path, do="check the path, or fetch it first")
         return fetch.check(path, size=card.get("size"), sha256=card.get("sha256"))  # it may have been put there by hand
     if "size" in card and path.exists() and path.stat().st_size != card["size"]:
         raise BenchError(f"{path.stat().st_size} bytes, but the card says {card['size']}", where=path, do="use the pinned file")

@@ -11,7 +11,8 @@ from torch import Tensor
 from pjap_bench.errors import BenchError
 
 DEVICE: str | None = None  # on which networks go through kernels; `products.set_up` says so
-_INPUTS = 64  # more would leave no room on the chip, and nor would wider layers
+_INPUTS = 64  # more, or wider layers than those below, would have no room on the chip
+_SHARED = 144  # KiB of a block's shared memory: the most that any kernel takes, of up to 64 inputs
 
 
 def fit_critic(width: int, inputs: Tensor) -> bool:
@@ -25,7 +26,7 @@ def fit_policy(width: int, inputs: Tensor) -> bool:
 
 
 def check() -> None:
-    """Raises BenchError where kernels cannot be compiled."""
+    """Raises BenchError where kernels cannot be compiled, or the GPU has no room for them."""
     try:
         from triton.runtime import driver
 
@@ -34,8 +35,17 @@ def check() -> None:
         raise BenchError(
             f"Triton compiles nothing here: {error!r}",
             where="training.precision",
-            do="install a C compiler and Python's headers (Debian: gcc, python3-dev), or use training.precision=tf32",
+            do="outside the images install a C compiler and Python's headers (Debian: gcc, python3-dev), or use tf32",
         ) from error
+    card = torch.cuda.get_device_properties()
+    shared = card.shared_memory_per_block_optin // 1024
+    if card.major < 8 or shared < _SHARED:
+        raise BenchError(
+            f"{card.name} has {shared} KiB for a kernel (compute capability {card.major}.{card.minor}), "
+            f"and tf32_fused needs {_SHARED} (8.0 or later)",
+            where="training.precision",
+            do="use training.precision=tf32, or an A100, H100 or H200",
+        )
 
 
 def padded(count: int) -> int:

@@ -13,6 +13,7 @@ import torch
 import triton
 import triton.language as tl
 from torch import Tensor
+from torch.autograd.function import once_differentiable
 
 from pjap_bench.kernels import padded
 
@@ -31,8 +32,7 @@ class _Cut(NamedTuple):
 
 
 # Of critics of 128 and less, and of 256.
-_FORWARD = _Cut(64, 32, 4), _Cut(64, 32, 8)
-_BACKWARD = _Cut(64, 32, 4), _Cut(64, 32, 8)
+_FORWARD = _BACKWARD = _Cut(64, 32, 4), _Cut(64, 32, 8)
 _SECOND = _Cut(64, 64, 8), _Cut(64, 64, 8)
 
 
@@ -46,6 +46,8 @@ def values(inputs: Tensor, first: Tensor, second: Tensor, second_bias: Tensor, o
         second_bias: [R, twins, 1, W].
         out: [R, twins, W, 1].
 
+    `inputs` are contiguous; so are the others but for the run axis (`networks.Layout.unflatten` gives such views).
+
     Returns:
         [R, twins, rows].
     """
@@ -56,7 +58,6 @@ class _Values(torch.autograd.Function):
     @staticmethod
     def forward(ctx, inputs: Tensor, first: Tensor, second: Tensor, second_bias: Tensor, out: Tensor) -> Tensor:
         (runs, rows, features), (twins, width) = inputs.shape, second.shape[1:3]
-        inputs = inputs.contiguous()
         # A product's right factor is read along its columns.
         first, transposed = first.mT.contiguous(), second.mT.contiguous()  # [R, twins, W, I], [R, twins, W, W]
         found = inputs.new_empty(runs, twins, rows)
@@ -72,6 +73,7 @@ class _Values(torch.autograd.Function):
         return found
 
     @staticmethod
+    @once_differentiable
     def backward(ctx, gradient: Tensor) -> tuple[Tensor | None, ...]:
         inputs, first, second, out, hidden = ctx.saved_tensors
         (runs, rows, features), (twins, width) = inputs.shape, second.shape[1:3]

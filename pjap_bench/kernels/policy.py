@@ -10,6 +10,7 @@ import torch
 import triton
 import triton.language as tl
 from torch import Tensor
+from torch.autograd.function import once_differentiable
 
 from pjap_bench.kernels import padded
 
@@ -24,10 +25,12 @@ def unroll(parameters: dict[str, Tensor], inputs: Tensor, keep: Tensor) -> Tenso
         inputs: [R, T, rows, I], agent ids and observations.
         keep: [R, T, rows], 0 where the hidden state starts anew, else 1.
 
+    `inputs` and `keep` are contiguous.
+
     Returns:
         [R, T, rows, A] in [-1, 1].
     """
-    return _Unroll.apply(inputs.contiguous(), keep.contiguous(), *parameters.values())
+    return _Unroll.apply(inputs, keep, *parameters.values())
 
 
 class _Unroll(torch.autograd.Function):
@@ -48,6 +51,7 @@ class _Unroll(torch.autograd.Function):
         return found
 
     @staticmethod
+    @once_differentiable
     def backward(ctx, gradient: Tensor) -> tuple[Tensor | None, ...]:
         inputs, keep, *parameters, found, states = ctx.saved_tensors
         embed_w, embed_b, input_w, recurrent_w, _, out_w, _ = parameters

@@ -152,10 +152,12 @@ class _Job:
         return self.stack.updates
 
     def advance_to_next_log(self) -> None:
-        """Asks for the updates until the next multiple of `log_every` (or the end); reads and evaluates where it is due."""
+        """Asks for the updates until the next multiple of `log_every` (or the end); evaluates where it is due, which reads."""
         settings = self.stack.settings
         values = self.stack.advance(min(settings["log_every"] - self.update % settings["log_every"], self.updates - self.update))
         self._unread.append((self.update, values, self.stack.measured_now(), self.stack.sound()))
+        if self.stack.idle():  # always on a CPU
+            self.read()
         self.collect_evaluations()
         if self.update == self.updates:
             self.read()

@@ -1,6 +1,7 @@
 """The benchmark of a GPU, tiny, on every device there is: its rows, what is counted, what a precision changes."""
 
 import json
+import sys
 
 import numpy as np
 import pandas as pd
@@ -82,6 +83,16 @@ def test_no_gpu(tiny_settings, monkeypatch):
         list(gpu.measure(tiny_settings))
 
 
+def test_a_gpu_that_compiles_no_kernels(tiny_settings, monkeypatch, capsys):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setitem(sys.modules, "triton.runtime", None)
+    measured = []
+    monkeypatch.setattr(gpu, "_speed", lambda bench, preset, precision, runs: measured.append(precision) or iter([{}]))
+    next(gpu.measure(tiny_settings, effort=TINY._replace(precisions=("tf32_fused", "tf32"))))
+    assert measured == ["tf32"]
+    assert "left out tf32_fused: training.precision: Triton compiles nothing here" in capsys.readouterr().err
+
+
 def test_whoever_stops_it_keeps_the_rows_so_far(tiny_settings, tmp_path, monkeypatch):
     def stopped(settings):
         yield table.row("a", "first", [1.0], "s")
@@ -107,12 +118,13 @@ def test_products_and_bytes_are_counted(device):
         torch.bmm(left, right)
         left[:, :1].expand(-1, 50, -1).neg()
         table_[index]
+        table_.index_select(0, index)
         table_.index_copy_(0, index, torch.ones(2, 7, device=device))
 
     flops, moved = gpu.counted(step)
     assert flops == 2 * 5 * 3 * 4 * 2
     product, expanded = 60 + 40 + 30, 60 + 5 * 50 * 4  # numbers; of an expanded tensor what lies there
-    picked, written = 2 * 14 + 2 * 2, 14 + 2 * 14 + 14 + 2 * 2  # an index has two numbers' bytes
+    picked, written = 2 * (2 * 14 + 2 * 2), 14 + 2 * 14 + 14 + 2 * 2  # an index has two numbers' bytes
     assert moved == 4 * (product + expanded + picked + written)
 
 

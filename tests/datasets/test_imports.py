@@ -326,6 +326,8 @@ def test_another_file_than_the_first_download(tmp_path, monkeypatch, recorded):
     (tmp_path / "a.h5").write_bytes(b"\x89HDF\r\n\x1a\n.")
     with pytest.raises(BenchError, match=r"(sha256 is|9 bytes long).*, but .*a\.h5\.yaml says (aaaa|123)"):
         imports.from_hdf5(d4rl(urls=["http://nowhere"]), tmp_path / "a.h5")
+    with pytest.raises(BenchError, match=r"b.h5: is not there. What to do: check the path, or fetch it first"):
+        imports.from_hdf5(d4rl(urls=["http://nowhere"]), tmp_path / "b.h5")
 
 
 def test_nothing_is_written_of_a_file_with_a_fault(tmp_path, plain):

@@ -1,4 +1,5 @@
-"""Compiles the kernels for an H100 or H200 on a machine without a GPU, from the calls that training makes at the paper's scale.
+"""Compiles the kernels for an H100 or H200 on a machine without a GPU, from the calls that training makes at the paper's scale,
+and with as many inputs as kernels take.
 
 Prints a line of JSON for every one: what it takes of the chip.
 """
@@ -36,17 +37,18 @@ def main() -> None:
     driver.set_active(Absent())
     JITFunction.__getitem__ = compile_only
     kernels.DEVICE = "cpu"
-    for width in (128, 256):
-        layout = networks.critic_layout(17, 6, width)
+    for state, width in ((17, 128), (17, 256), (57, 256)):
+        layout = networks.critic_layout(state, 6, width)
         for of_weights in (True, False):
             parameters, actions = torch.zeros(2, layout.size), torch.zeros(2, 100, 31, 6)
             (parameters if of_weights else actions).requires_grad_()
-            networks.critic_values(layout.unflatten(parameters), torch.zeros(2, 100, 17), actions).sum().backward()
-    layout = networks.policy_layout(2, 13, 3, 64)
-    parameters = torch.zeros(2, layout.size)
-    inputs = torch.zeros(2, 20, 64, 2, 13), torch.ones(2, 20, 64)
-    networks.policy_unroll(layout.unflatten(parameters), *inputs)
-    networks.policy_unroll(layout.unflatten(parameters.requires_grad_()), *inputs).sum().backward()
+            networks.critic_values(layout.unflatten(parameters), torch.zeros(2, 100, state), actions).sum().backward()
+    for observation in (13, 62):
+        layout = networks.policy_layout(2, observation, 3, 64)
+        parameters = torch.zeros(2, layout.size)
+        inputs = torch.zeros(2, 20, 64, 2, observation), torch.ones(2, 20, 64)
+        networks.policy_unroll(layout.unflatten(parameters), *inputs)
+        networks.policy_unroll(layout.unflatten(parameters.requires_grad_()), *inputs).sum().backward()
 
 
 if __name__ == "__main__":

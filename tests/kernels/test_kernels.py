@@ -8,6 +8,7 @@ import json
 import os
 import subprocess
 import sys
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -17,6 +18,7 @@ from pjap_bench import config, kernels, networks
 from pjap_bench.algorithms import ALGORITHMS
 from pjap_bench.algorithms import make as make_algorithm
 from pjap_bench.datasets.sequences import SequenceData
+from pjap_bench.errors import BenchError
 
 DEVICE = torch.device("cuda" if torch.cuda.is_available() else "cpu")
 ERROR = 5e-3 if DEVICE.type == "cuda" else 2e-6  # of tf32; the interpreter multiplies in float32
@@ -115,14 +117,94 @@ def test_an_update_is_that_of_plain_operations(noise_dataset, settings, monkeypa
 
 
 @needs_triton
-def test_a_run_that_diverges_changes_no_other():
+@pytest.mark.parametrize("poisoned", ["parameters", "states", "actions"])
+def test_a_critic_that_diverges_changes_no_other(poisoned):
+    """Neither the other runs' values and gradients nor, by a parameter, its twin's values."""
     layout = networks.critic_layout(5, 2, 16)
-    parameters, states, actions = drawn(layout, 3).to(DEVICE), random(3, 4, 5).to(DEVICE), random(3, 4, 2, 2).to(DEVICE)
-    ill = parameters.clone()
-    layout.unflatten(ill)["first_w"][1, 0, 0, 0] = float("nan")
-    clean, found = (networks.critic_values(layout.unflatten(each), states, actions) for each in (parameters, ill))
-    assert found[1, 0].isnan().all() and torch.equal(found[1, 1], clean[1, 1])  # of the twin that has it
-    assert torch.equal(found[[0, 2]], clean[[0, 2]])
+    clean = {"parameters": drawn(layout, 3), "states": random(3, 6, 5), "actions": random(3, 6, 3, 2)}
+    ill = clean | {poisoned: clean[poisoned].clone()}
+    if poisoned == "parameters":
+        layout.unflatten(ill[poisoned])["first_w"][1, 0, 0, 0] = torch.nan
+    else:
+        ill[poisoned][1, 0] = torch.nan  # the first rows of a run: those before them are of another
+
+    def results(given: dict) -> list[Tensor]:
+        parameters, states, actions = (given[name].to(DEVICE) for name in ("parameters", "states", "actions"))
+        parameters, actions = parameters.requires_grad_(), actions.requires_grad_()
+        values = networks.critic_values(layout.unflatten(parameters), states, actions)
+        return [values.detach(), *torch.autograd.grad(values.sum(), (parameters, actions))]
+
+    expected, found = results(clean), results(ill)
+    kernels.DEVICE = None
+    plain = results(ill)
+    for one, other in zip(expected, found, strict=True):
+        assert torch.equal(other[[0, 2]], one[[0, 2]])
+    assert found[0].isnan().any() and torch.equal(found[0].isnan(), plain[0].isnan())
+    assert found[1][1].isnan().any()
+    if poisoned == "parameters":
+        assert torch.equal(found[0][1, 1], expected[0][1, 1])
+
+
+@needs_triton
+@pytest.mark.parametrize("poisoned", ["embed_w", "gru_wh", "out_b", "observations"])
+def test_a_policy_that_diverges_changes_no_other(poisoned):
+    layout, keep = networks.policy_layout(2, 3, 2, 16), torch.ones(3, 4, 5, device=DEVICE)
+    found = []
+    for ill in (False, True):
+        parameters, observations = drawn(layout, 3).to(DEVICE), random(3, 4, 5, 2, 3).to(DEVICE)
+        named = layout.unflatten(parameters) | {"observations": observations}
+        if ill:
+            named[poisoned][1].view(-1)[0] = torch.nan
+        actions = networks.policy_unroll(layout.unflatten(parameters.requires_grad_()), observations, keep)
+        found.append([actions.detach(), *torch.autograd.grad(actions.sum(), parameters)])
+    for one, other in zip(*found, strict=True):
+        assert torch.equal(other[[0, 2]], one[[0, 2]])
+        assert one.isfinite().all() and other[1].isnan().any()
+
+
+@needs_triton
+def test_nothing_is_computed_in_vain(monkeypatch):
+    from pjap_bench.kernels import critic
+
+    launched = []
+
+    class Launches:
+        def __init__(self, name):
+            self._name, self._kernel = name, getattr(critic, name)
+
+        def __getitem__(self, grid):
+            def launch(*given, **options):
+                launched.append((self._name, *(options[key] for key in ("KEEP", "OF_INPUTS", "OF_WEIGHTS") if key in options)))
+                self._kernel[grid](*given, **options)
+
+            return launch
+
+    for name in ("_forward", "_backward", "_second"):
+        monkeypatch.setattr(critic, name, Launches(name))
+    layout = networks.critic_layout(5, 2, 16)
+    for wanted in ([], [0], [1]):
+        inputs = [drawn(layout, 1).to(DEVICE), random(1, 4, 3, 2).to(DEVICE)]
+        for index in wanted:
+            inputs[index].requires_grad_()
+        values = networks.critic_values(layout.unflatten(inputs[0]), random(1, 4, 5).to(DEVICE), inputs[1])
+        if wanted:
+            values.sum().backward()
+    of_weights, of_inputs = ("_backward", False, True), ("_backward", True, False)
+    assert launched == [("_forward", False), ("_forward", True), of_weights, ("_second",), ("_forward", True), of_inputs]
+
+
+@pytest.mark.parametrize(("major", "kib", "message"), [(8, 99, "99 KiB for a kernel"), (7, 164, r"compute capability 7\.0")])
+@needs_triton
+def test_a_gpu_without_room(monkeypatch, major, kib, message):
+    from triton.runtime import driver
+
+    card = SimpleNamespace(name="Some Card", major=major, minor=0, shared_memory_per_block_optin=kib * 1024)
+    monkeypatch.setattr(driver, "_active", SimpleNamespace(get_current_device=lambda: 0))
+    monkeypatch.setattr(torch.cuda, "get_device_properties", lambda: card)
+    with pytest.raises(BenchError, match=rf"Some Card has .*{message}.*use training.precision=tf32"):
+        kernels.check()
+    card.major, card.shared_memory_per_block_optin = 8, 163 * 1024
+    kernels.check()
 
 
 @pytest.mark.parametrize(
@@ -151,10 +233,11 @@ def test_all_compile_for_an_h100_without_one():
     done = subprocess.run(command, cwd=config.ROOT, env=environment, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     found = [json.loads(line) for line in done.stdout.splitlines()]
+    critics = ("_forward", "_backward", "_second", "_forward", "_backward")  # gradients of weights, and of inputs
     assert [(each["name"], each["width"]) for each in found] == [
-        *(("_forward", 128), ("_backward", 128), ("_second", 128), ("_forward", 128), ("_backward", 128)),
-        *(("_forward", 256), ("_backward", 256), ("_second", 256), ("_forward", 256), ("_backward", 256)),
-        *(("_forward", 64), ("_forward", 64), ("_backward", 64)),
+        *((name, 128) for name in critics),
+        *((name, 256) for name in critics * 2),
+        *(("_forward", 64), ("_forward", 64), ("_backward", 64)) * 2,
     ]
     for each in found:
-        assert each["matrix_instructions"] > 0 and each["shared"] <= 227 * 1024, each
+        assert each["matrix_instructions"] > 0 and each["shared"] <= kernels._SHARED * 1024, each

@@ -156,6 +156,7 @@ def test_what_reads_is_seen():
 def test_a_job_reads_where_it_evaluates_or_saves_and_nowhere_else(noise_file, tmp_path, settings, device, monkeypatch):
     made, read_at = [], set()
     monkeypatch.setattr(training, "Stack", lambda *given: made.append(Stack(*given)) or made[0])
+    monkeypatch.setattr(Stack, "idle", lambda stack: False)  # as on a GPU that has work to do
     monkeypatch.setattr(evaluation, "evaluate", dying.returns)
     evaluations = {"every": 20, "episodes": 1, "final_episodes": 1}
     settings = settings | {"updates": 50, "log_every": 5, "evaluation": evaluations}

@@ -77,7 +77,10 @@ def test_every_algorithm_trains_with_every_sampler_and_writes_tidy_tables(noise_
         assert list(wide.loc[arm, 0].index) == [10, 20, 30, 40]
         assert expected <= set(wide)
         assert (wide["distance_selected"] < wide["distance_uniform"]).all()  # near sequences weigh more
-        assert wide.loc[arm][["share:first", "share:second"]].sum(axis=1).to_numpy() == pytest.approx(1.0)
+        shares = wide.loc[arm][["share:first", "share:second"]].to_numpy()
+        assert shares.sum(axis=1) == pytest.approx(1.0)
+        counts = shares * fast["log_every"] * fast["batch"]  # whole numbers: of what was sampled since the last row
+        assert counts == pytest.approx(np.rint(counts))
     final = evaluations[evaluations["kind"] == "final"]
     assert (final["update"] == 40).all()
     assert (final.groupby(["arm", "seed"]).size() == fast["evaluation"]["final_episodes"]).all()
