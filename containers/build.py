@@ -98,10 +98,23 @@ def build_all(names: list[str], pin: bool, oci: bool) -> None:
         for name in names:
             built = build(name, lock, pin, oci)
             if pin:
-                # The Debian packages are one list for all images.
-                lock |= {"debian": built.pop("debian")}
-                lock["images"][name] = built
+                _pin(name, built, lock)
                 files.write_text(containers.LOCK, _LOCK_HEADER + yaml.safe_dump(lock, sort_keys=False, width=120))
+
+
+def _pin(name: str, built: dict[str, Any], lock: dict[str, Any]) -> None:
+    """Puts an image into the lock. The Debian packages are one list for all images, and an image's own list of what it adds."""
+    debian = built.pop("debian")
+    if not _image(name).get("debian"):
+        lock["debian"] = debian
+    elif added := dict(debian["packages"].items() - lock["debian"].get("packages", {}).items()):
+        built["debian"] = dict(sorted(added.items()))
+    lock["images"][name] = built
+
+
+def _image(name: str) -> dict[str, Any]:
+    """An image's entry in images.yaml."""
+    return files.read_yaml(containers.DEFINITIONS)["images"][name]
 
 
 _LOCK_HEADER = """\
@@ -155,16 +168,22 @@ def build(name: str, lock: dict[str, Any], pin: bool, oci: bool) -> dict[str, An
 
 def fetch_wheels(name: str) -> None:
     """Downloads the wheels that an image's locks name into containers/wheels; pip checks every hash, also of what is there."""
-    WHEELS.mkdir(exist_ok=True)
-    for lock in files.read_yaml(containers.DEFINITIONS)["images"][name]["python"]:
+    for lock in _image(name)["python"]:
+        wheels = _wheels(lock)
+        wheels.mkdir(parents=True, exist_ok=True)
         download = [*_PIP, "download", "--quiet", "--no-deps", "--require-hashes", "--only-binary", ":all:"]
-        download += ["--dest", str(WHEELS), "--find-links", str(WHEELS), "-r", str(containers.ROOT / lock)]
+        download += ["--dest", str(wheels), "--find-links", str(wheels), "-r", str(containers.ROOT / lock)]
         if not lock.endswith("torch-cpu.txt"):
             _run(download, do="look at what pip says: it needs a package index that answers")
             continue
         # As in workflow/environment/set_up.sh: a folder that pip is set to may have torch's CPU build, else PyTorch's own index.
         if subprocess.run([*download, "--no-index"], capture_output=True, check=False).returncode:
             _run([*download, "--index-url", TORCH_INDEX], do=f"needs {TORCH_INDEX}, or a mirror: TORCH_INDEX=https://...")
+
+
+def _wheels(lock: str) -> Path:
+    """Where the wheels of a lock are kept: torch's build for a CPU apart, which pip would take for the one for CUDA."""
+    return WHEELS / "torch-cpu" if lock.endswith("torch-cpu.txt") else WHEELS
 
 
 _PIP = [sys.executable, "-I", "-m", "pip", "--disable-pip-version-check"]
@@ -179,7 +198,7 @@ def unpack(name: str, work: Path) -> dict[str, Any]:
     debian = files.read_yaml(containers.DEFINITIONS)["debian"]
     fill_in = f'"$PYTHON" "$BUILD" --fill "$1" {name}'
     command = ["mmdebstrap", "--quiet", "--variant=essential", "--format=tar", "--skip=output/dev"]
-    command += [f"--include={','.join(debian['packages'])}"]
+    command += [f"--include={','.join([*debian['packages'], *_image(name).get('debian', [])])}"]
     command += ['--aptopt=Acquire::Retries "3"', *(f"--dpkgopt=path-exclude={pattern}" for pattern in debian["without"])]
     command += [f"--customize-hook={fill_in}", debian["suite"], str(work / "root.tar")]
     command += [f"deb [signed-by={_KEYRING}] {_mirror()} {debian['suite']} {' '.join(debian['components'])}"]
@@ -216,7 +235,7 @@ def _mirror() -> str:
 
 def fill(root: Path, name: str) -> None:
     """Inside mmdebstrap, as its root: the Python packages and the marker into `root`, and out what differs between builds."""
-    entry = files.read_yaml(containers.DEFINITIONS)["images"][name]
+    entry = _image(name)
     packages = subprocess.run(
         ["dpkg-query", f"--admindir={root}/var/lib/dpkg", "--show", "--showformat", "${Package} ${Version}\n"],
         capture_output=True, text=True, check=True,
@@ -229,11 +248,11 @@ def fill(root: Path, name: str) -> None:
     }
     files.write_json(os.environ["FACTS"], facts)
 
-    site = root / SITE
+    site, alone = root / SITE, {"PIP_FIND_LINKS": "", "PIP_CONFIG_FILE": os.devnull}
     for lock in entry["python"]:
-        install = [*_PIP, "install", "--quiet", "--no-index", "--find-links", str(WHEELS), "--no-deps", "--require-hashes"]
+        install = [*_PIP, "install", "--quiet", "--no-index", "--find-links", str(_wheels(lock)), "--no-deps", "--require-hashes"]
         install += ["--no-compile", "--no-warn-script-location", "--root-user-action=ignore", "--upgrade"]
-        _run([*install, "--target", str(site), "-r", str(containers.ROOT / lock)], env=os.environ | {"PIP_FIND_LINKS": ""})
+        _run([*install, "--target", str(site), "-r", str(containers.ROOT / lock)], env=os.environ | alone)
     # Scripts name the Python that installed them, and the records of them their hashes; steps call modules.
     shutil.rmtree(site / "bin", ignore_errors=True)
     for record in ("RECORD", "INSTALLER", "REQUESTED", "direct_url.json"):
@@ -251,7 +270,9 @@ def fill(root: Path, name: str) -> None:
     for cache in sorted(root.glob("usr/**/__pycache__")):
         shutil.rmtree(cache)
     compiled = ["chroot", str(root), "python3", "-m", "compileall", "-q", "--invalidation-mode", "unchecked-hash"]
-    _run([*compiled, "/usr/lib/python3", "/usr/lib/python3.11", f"/{SITE}"], accept=(0, 1))  # 1: a file that is no Python
+    compiled += ["/usr/lib/python3", "/usr/lib/python3.11", f"/{SITE}"]
+    ordered = os.environ | {"PYTHONHASHSEED": "0"}  # a constant set is written in the order of its hashes
+    _run(compiled, env=ordered, accept=(0, 1))  # 1: a file that is no Python
     # mmdebstrap itself takes out logs, lists and caches, and needs its own files below tmp until it has.
 
 
@@ -314,7 +335,7 @@ def _compare(name: str, built: dict[str, Any], entry: dict[str, Any] | None, loc
     reasons = []
     if built["definition"] != entry["definition"]:
         reasons.append("images.yaml or a lock of Python packages is not what it was when the image was pinned")
-    old, new = lock["debian"]["packages"], built["debian"]["packages"]
+    old, new = lock["debian"]["packages"] | entry.get("debian", {}), built["debian"]["packages"]
     for package in sorted(old.keys() | new.keys()):
         if old.get(package) != new.get(package):
             reasons.append(f"Debian's {package} is {new.get(package, 'gone')}, pinned was {old.get(package, 'none')}")
@@ -330,8 +351,8 @@ def _compare(name: str, built: dict[str, Any], entry: dict[str, Any] | None, loc
 
 
 def _new_lock() -> dict[str, Any]:
-    images = containers.locked()["images"] if containers.LOCK.exists() else {}
-    return {"architecture": platform.machine(), "builder": _tools(), "debian": {}, "images": images}
+    old = containers.locked() if containers.LOCK.exists() else {"debian": {}, "images": {}}
+    return {"architecture": platform.machine(), "builder": _tools()} | {key: old[key] for key in ("debian", "images")}
 
 
 def _tools() -> dict[str, str]:

@@ -35,7 +35,7 @@ def check() -> None:
         raise BenchError(
             f"Triton compiles nothing here: {error!r}",
             where="training.precision",
-            do="outside the images install a C compiler and Python's headers (Debian: gcc, python3-dev), or use tf32",
+            do="install a C compiler and Python's headers (Debian: gcc, python3-dev), or use training.precision=tf32",
         ) from error
     card = torch.cuda.get_device_properties()
     shared = card.shared_memory_per_block_optin // 1024

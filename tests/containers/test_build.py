@@ -40,6 +40,26 @@ def test_other_bytes_say_which_package_moved(lock, change, message):
         build._compare("train", built, lock["images"]["train"], lock)
 
 
+def test_an_image_with_packages_of_its_own_lists_them_apart(lock):
+    common = {"python3": "3.11.2-1+b1"}
+    built = {"definition": "d", "sha256": "b" * 64, "debian": {"packages": common | {"gcc": "4:12.2.0-3"}}}
+    build._pin("train-cuda", dict(built), lock)
+    assert lock["debian"]["packages"] == common
+    entry = lock["images"]["train-cuda"]
+    assert entry["debian"] == {"gcc": "4:12.2.0-3"}
+    moved = built | {"sha256": "c" * 64, "debian": {"packages": common | {"gcc": "4:12.2.0-4"}}}
+    with pytest.raises(BenchError, match=r"Debian's gcc is 4:12\.2\.0-4, pinned was 4:12\.2\.0-3"):
+        build._compare("train-cuda", moved, entry, lock)
+    build._pin("train", {"definition": "d", "sha256": "a" * 64, "debian": {"packages": {"python3": "3.12"}}}, lock)
+    assert lock["debian"]["packages"] == {"python3": "3.12"} and "debian" not in lock["images"]["train"]
+
+
+def test_wheels_of_torch_for_a_cpu_lie_apart():
+    """pip prefers 2.13.0+cpu to the 2.13.0 that a lock for CUDA asks for, and then finds another hash."""
+    folders = {lock: build._wheels(lock) for image in ("train", "train-cuda") for lock in build._image(image)["python"]}
+    assert folders.pop("workflow/environment/torch-cpu.txt") not in folders.values()
+
+
 def test_another_builder_is_named(lock):
     lock["builder"] = {tool: "0" for tool in lock["builder"]} | {"tar": "0"}
     built = lock["images"]["train"] | {"sha256": "b" * 64, "debian": lock["debian"]}
