@@ -269,10 +269,9 @@ def fill(root: Path, name: str) -> None:
     # Byte code once, checked against no time of a file: it must neither be stale nor be made at every start.
     for cache in sorted(root.glob("usr/**/__pycache__")):
         shutil.rmtree(cache)
-    compiled = ["chroot", str(root), "python3", "-m", "compileall", "-q", "--invalidation-mode", "unchecked-hash"]
-    compiled += ["/usr/lib/python3", "/usr/lib/python3.11", f"/{SITE}"]
-    ordered = os.environ | {"PYTHONHASHSEED": "0"}  # a constant set is written in the order of its hashes
-    _run(compiled, env=ordered, accept=(0, 1))  # 1: a file that is no Python
+    # -B: what Python imports at its start, as setuptools has it, would be there already, with the time of its file.
+    compiled = ["chroot", str(root), "python3", "-B", "-m", "compileall", "-q", "--invalidation-mode", "unchecked-hash"]
+    _run([*compiled, "/usr/lib/python3", "/usr/lib/python3.11", f"/{SITE}"], accept=(0, 1))  # 1: a file that is no Python
     # mmdebstrap itself takes out logs, lists and caches, and needs its own files below tmp until it has.
 
 
