@@ -258,6 +258,8 @@ def fill(root: Path, name: str) -> None:
     for record in ("RECORD", "INSTALLER", "REQUESTED", "direct_url.json"):
         for path in site.glob(f"*.dist-info/{record}"):
             path.unlink()
+    for path in site.glob("*.pth"):  # of setuptools: imported at every start, and so with byte code that is new in every build
+        path.unlink()
     for pattern in files.read_yaml(containers.DEFINITIONS)["python"]["without"]:
         for path in sorted(site.glob(pattern)):
             if path.is_dir():  # not one inside another that is gone
@@ -269,8 +271,7 @@ def fill(root: Path, name: str) -> None:
     # Byte code once, checked against no time of a file: it must neither be stale nor be made at every start.
     for cache in sorted(root.glob("usr/**/__pycache__")):
         shutil.rmtree(cache)
-    # -B: what Python imports at its start, as setuptools has it, would be there already, with the time of its file.
-    compiled = ["chroot", str(root), "python3", "-B", "-m", "compileall", "-q", "--invalidation-mode", "unchecked-hash"]
+    compiled = ["chroot", str(root), "python3", "-m", "compileall", "-q", "--invalidation-mode", "unchecked-hash"]
     _run([*compiled, "/usr/lib/python3", "/usr/lib/python3.11", f"/{SITE}"], accept=(0, 1))  # 1: a file that is no Python
     # mmdebstrap itself takes out logs, lists and caches, and needs its own files below tmp until it has.
 
