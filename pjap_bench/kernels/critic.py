@@ -1,8 +1,8 @@
 """Twin critics on the chip: `values` is what `networks.critic_values` computes, with its gradients.
 
 A program takes some rows of one critic through all layers. The second hidden layer is written once, for the gradient, and read
-twice; the first is made again where it is needed, which takes less time than to read it. Separate operations would go through
-both about 20 times. Sums over rows are made in a fixed order: the same bits every time.
+twice; the first, of few inputs, is made again where it is needed. Separate operations would go through both about 20 times. Sums
+over rows are made in a fixed order: the same bits every time.
 
 Shapes: R runs, rows of a run (points x joint actions), I inputs, W width; a critic is one twin of one run.
 """
