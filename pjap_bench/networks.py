@@ -108,14 +108,14 @@ def policy_unroll(parameters: dict[str, Tensor], observations: Tensor, keep: Ten
     Returns:
         actions [R, T, B, N, A] in [-1, 1].
     """
+    if kernels.fit_policy(parameters["embed_w"], observations):
+        from pjap_bench.kernels import policy
+
+        return policy.unroll(parameters, observations, keep)
     runs, steps, sequences, agents, _ = observations.shape
     rows = sequences * agents
     inputs = with_agent_id(observations).reshape(runs, steps * rows, -1)
     keep = keep.repeat_interleave(agents, dim=2)  # [R, T, B * N]
-    if kernels.fit_policy(parameters["gru_wh"].shape[1], inputs):
-        from pjap_bench.kernels import policy
-
-        return policy.unroll(parameters, inputs.unflatten(1, (steps, rows)), keep).view(runs, steps, sequences, agents, -1)
     # Everything that does not depend on the hidden state is one product over all steps.
     # Taken apart at once: the gradient of single steps would be a tensor of all steps for each of them.
     shares = _by_gate(_gru_inputs(parameters, inputs).view(runs, steps, rows, -1))
@@ -144,14 +144,14 @@ def critic_values(parameters: dict[str, Tensor], states: Tensor, actions: Tensor
     runs, points, choices, _ = actions.shape
     twins = parameters["first_w"].shape[1]
     # The first bias is the weight of an input of 1: adding it, and summing its gradient, would go through a whole layer again.
-    one = actions.new_ones(1, 1, 1, 1).expand(runs, points, choices, 1)
-    inputs = torch.cat([states[:, :, None].expand(-1, -1, choices, -1), actions, one], dim=-1).flatten(1, 2)
     first = torch.cat([parameters["first_w"], parameters["first_b"]], dim=2)  # [R, twins, S + N * A + 1, width]
-    if kernels.fit_critic(first.shape[3], inputs):
+    if kernels.fit_critic(first, states):
         from pjap_bench.kernels import critic
 
-        values = critic.values(inputs, first, parameters["second_w"], parameters["second_b"], parameters["out_w"])
-        return values.view(runs, twins, points, choices) + parameters["out_b"]
+        values = critic.values(states, actions, first, parameters["second_w"], parameters["second_b"], parameters["out_w"])
+        return values + parameters["out_b"]
+    one = actions.new_ones(1, 1, 1, 1).expand(runs, points, choices, 1)
+    inputs = torch.cat([states[:, :, None].expand(-1, -1, choices, -1), actions, one], dim=-1).flatten(1, 2)
     stack = {name: value.flatten(0, 1) for name, value in parameters.items()}  # [R * twins, in, out]
     inputs = inputs[:, None].expand(-1, twins, -1, -1).flatten(0, 1)  # [R * twins, M * K, S + N * A + 1]
     # In place: the largest tensors are what an update waits for.

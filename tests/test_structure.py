@@ -12,7 +12,7 @@ ROWS = [
     ["errors", "stacks"],
     ["files", "kernels"],
     ["containers"],
-    ["config", "provenance", "products"],
+    ["config", "provenance", "products", "draws"],
     ["games", "environments"],
     ["datasets.cards"],
     ["datasets.hdf5", "behaviour", "networks", "samplers"],

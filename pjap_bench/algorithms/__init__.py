@@ -13,6 +13,7 @@ from pjap_bench.algorithms.independent_ddpg_cql import IndependentDdpgCql
 from pjap_bench.algorithms.maddpg_cql import MaddpgCql
 from pjap_bench.algorithms.update import State, Updated
 from pjap_bench.datasets.sequences import Batch, SequenceData
+from pjap_bench.draws import Draws
 from pjap_bench.errors import BenchError
 from pjap_bench.networks import Layout
 
@@ -32,7 +33,7 @@ class Algorithm(Protocol):
         """The state before the first update; one generator per run. `state["policy"]` is [R, policy.size]."""
         ...
 
-    def update(self, state: State, batch: Batch, generators: list[torch.Generator]) -> Updated:
+    def update(self, state: State, batch: Batch, draws: Draws) -> Updated:
         """One update of every run; the state before it is left alone, and no value is waited for."""
         ...
 

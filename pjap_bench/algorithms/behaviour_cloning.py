@@ -5,6 +5,7 @@ from torch import Tensor
 
 from pjap_bench.algorithms.update import State, Updated, mean_distance, rmsprop
 from pjap_bench.datasets.sequences import Batch, SequenceData
+from pjap_bench.draws import Draws
 from pjap_bench.networks import policy_layout, policy_unroll
 
 
@@ -23,7 +24,7 @@ class BehaviourCloning:
         policy = torch.stack([self.policy.initialise(generator) for generator in generators])
         return {"policy": policy, "policy_mean_square": torch.zeros_like(policy)}
 
-    def update(self, state: State, batch: Batch, generators: list[torch.Generator]) -> Updated:
+    def update(self, state: State, batch: Batch, draws: Draws) -> Updated:
         """One step down the error of every run."""
         policy = state["policy"].detach().requires_grad_()
         actions = policy_unroll(self.policy.unflatten(policy), batch.observations, batch.keep)

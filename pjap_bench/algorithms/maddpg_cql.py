@@ -13,6 +13,7 @@ from torch import Tensor
 from pjap_bench import products
 from pjap_bench.algorithms.update import State, Updated, mean_distance, rmsprop
 from pjap_bench.datasets.sequences import Batch, SequenceData
+from pjap_bench.draws import Draws
 from pjap_bench.networks import critic_layout, critic_values, policy_layout, policy_unroll
 
 
@@ -44,10 +45,10 @@ class MaddpgCql:
             state[f"{name}_mean_square"] = torch.zeros_like(state[name])
         return state
 
-    def update(self, state: State, batch: Batch, generators: list[torch.Generator]) -> Updated:
+    def update(self, state: State, batch: Batch, draws: Draws) -> Updated:
         """One update of every run (see `Algorithm.update`): both gradients, the steps, the soft update of the targets."""
         settings = self._settings
-        gradients, metrics, measures = self.gradients(state, batch, generators)
+        gradients, metrics, measures = self.gradients(state, batch, draws)
         new = {}
         with torch.no_grad():
             for name, gradient in gradients.items():
@@ -57,7 +58,7 @@ class MaddpgCql:
         return Updated(new, metrics, measures)
 
     def gradients(
-        self, state: State, batch: Batch, generators: list[torch.Generator]
+        self, state: State, batch: Batch, draws: Draws
     ) -> tuple[dict[str, Tensor], dict[str, Tensor], dict[str, Tensor]]:
         """The gradients of both losses at the parameters before the update, [R, parameters] each, metrics and measures."""
         policy, critic = state["policy"].detach().requires_grad_(), state["critic"].detach().requires_grad_()
@@ -69,7 +70,7 @@ class MaddpgCql:
         joint, seen = self._grouped(chosen), self._seen_by_critics(batch)
         with products.large():
             targets = self._targets(state["target_critic"], seen, self._grouped(target_actions))
-            critic_gradient, metrics, td_error = self._critic_gradient(critic, seen, targets, joint.detach(), generators)
+            critic_gradient, metrics, td_error = self._critic_gradient(critic, seen, targets, joint.detach(), draws)
             policy_loss = self._policy_loss(critic.detach(), seen, joint)
             # Losses are [R]; their sum over runs keeps every run's gradient its own.
             (action_gradient,) = torch.autograd.grad(policy_loss.sum(), chosen)
@@ -106,7 +107,7 @@ class MaddpgCql:
         return rewards + self._settings["discount"] * (1.0 - terminals) * following
 
     def _critic_gradient(
-        self, critic: Tensor, batch: Batch, targets: Tensor, actions: Tensor, generators: list[torch.Generator]
+        self, critic: Tensor, batch: Batch, targets: Tensor, actions: Tensor, draws: Draws
     ) -> tuple[Tensor, dict[str, Tensor], Tensor]:
         """Gradient of the temporal-difference loss plus `cql_weight` times the conservative one, averaged over the twins.
 
@@ -117,8 +118,8 @@ class MaddpgCql:
             may learn from.
         """
         data = batch.actions[:, :-1].flatten(3).flatten(1, 2)  # [R, M, N * A]
-        others, log_density = self._out_of_distribution(actions, generators)
-        joint = torch.cat([data[:, :, None], others], dim=2)  # [R, M, 1 + 3 n, N * A]: one evaluation serves all
+        others, log_density = self._out_of_distribution(actions, draws)
+        joint = torch.cat([data[:, :, None], *others], dim=2)  # [R, M, 1 + 3 n, N * A]: one evaluation serves all
         states, weights = batch.states[:, :-1].flatten(1, 2), batch.weights[:, :-1].flatten(1)
         inputs = (states, joint, log_density, targets, weights)
         hidden = 2 * joint.shape[0] * joint.shape[2] * self._settings["critic_width"]  # numbers of a layer, by point
@@ -144,27 +145,25 @@ class MaddpgCql:
         conservative = torch.logsumexp(corrected, dim=-1).mean(dim=-1) - data_values
         return (data_values - targets[:, None]) * weights[:, None], conservative, data_values  # a weight is 0 or 1
 
-    def _out_of_distribution(self, actions: Tensor, generators: list[torch.Generator]) -> tuple[Tensor, Tensor]:
+    def _out_of_distribution(self, actions: Tensor, draws: Draws) -> tuple[list[Tensor], Tensor]:
         """n joint actions of each of three kinds at every t < T - 1, and their log-densities per agent.
 
         Uniform in [-1, 1]; the online policy's action at t plus noise; its action at t + 1 plus noise. Noisy ones are
         clipped, but the density is the unclipped noise's.
 
         Returns:
-            [R, M, 3 n, N * A] and [R, M, N, 3 n].
+            three of [R, M, n, N * A], and [R, M, N, 3 n].
         """
         runs, steps, sequences, agents, size = actions.shape
         count, sigma = self._settings["ood_actions"], self._settings["cql_sigma"]
         shape = ((steps - 1) * sequences, count, agents, size)
-        uniform = torch.stack([torch.rand(shape, generator=generator, device=actions.device) for generator in generators]) * 2 - 1
-        noise = torch.stack([torch.randn(2, *shape, generator=generator, device=actions.device) for generator in generators])
+        uniform, noise = draws.uniform(*shape) * 2 - 1, draws.normal(2, *shape)
         centres = torch.stack([actions[:, :-1].flatten(1, 2), actions[:, 1:].flatten(1, 2)], dim=1)  # [R, 2, M, N, A]
         noisy = (centres[:, :, :, None] + sigma * noise).clamp(-1.0, 1.0)
-        joint = torch.cat([uniform, noisy[:, 0], noisy[:, 1]], dim=2)  # [R, M, 3 n, N, A]
         flat = torch.full((runs, shape[0], count, agents), size * math.log(0.5), device=actions.device)
         gaussian = -0.5 * noise.square().sum(dim=-1) - size * math.log(sigma * math.sqrt(2 * math.pi))  # [R, 2, M, n, N]
         log_density = torch.cat([flat, gaussian[:, 0], gaussian[:, 1]], dim=2)  # [R, M, 3 n, N]
-        return joint.flatten(3), log_density.transpose(2, 3)
+        return [each.flatten(3) for each in (uniform, noisy[:, 0], noisy[:, 1])], log_density.transpose(2, 3)
 
     def _policy_loss(self, critic: Tensor, batch: Batch, actions: Tensor) -> Tensor:
         """Eq. 3: each agent climbs the critic with its own action, given the others'; [R]."""

@@ -1,7 +1,8 @@
-"""Networks on a GPU, several layers in one Triton kernel, which keeps them on the chip; each equal to a function of `networks`.
+"""What a GPU does in one Triton kernel instead of many: `critic` and `policy` keep their layers on the chip, each equal to a
+function of `networks`, and `counted` draws the random numbers of all runs.
 
-With the precision `tf32_fused`, `networks` calls them where they fit; networks of other widths never come here. Triton comes with
-torch's builds for a GPU only, so `critic` and `policy` are imported where they are called. Its interpreter
+With the precision `tf32_fused`, `networks` and `draws` call them where they fit; networks of other widths never come here.
+Triton comes with torch's builds for a GPU only, so they are imported where they are called. Its interpreter
 (TRITON_INTERPRET=1) runs the same kernels on a CPU: that is how they are tested without a GPU.
 """
 
@@ -10,19 +11,19 @@ from torch import Tensor
 
 from pjap_bench.errors import BenchError
 
-DEVICE: str | None = None  # on which networks go through kernels; `products.set_up` says so
+DEVICE: str | None = None  # on which kernels are taken; `products.set_up` says so
 _INPUTS = 64  # more, or wider layers than those below, would have no room on the chip
-_SHARED = 144  # KiB of a block's shared memory: the most that any kernel takes, of up to 64 inputs
+_SHARED = 152  # KiB of a block's shared memory: the most that any kernel takes, of up to 64 inputs
 
 
-def fit_critic(width: int, inputs: Tensor) -> bool:
-    """Whether critics of that width go through `critic`; inputs [..., I]."""
-    return width in (16, 32, 64, 128, 256) and _fit(inputs)
+def fit_critic(first: Tensor, states: Tensor) -> bool:
+    """Whether critics with these first weights [R, twins, I, W] go through `critic`."""
+    return first.shape[3] in (16, 32, 64, 128, 256) and _fit(first, states)
 
 
-def fit_policy(width: int, inputs: Tensor) -> bool:
-    """Whether a policy of that width goes through `policy`; inputs [..., I]."""
-    return width in (16, 32, 64) and _fit(inputs)
+def fit_policy(embed: Tensor, observations: Tensor) -> bool:
+    """Whether a policy with these first weights [R, I, W] goes through `policy`."""
+    return embed.shape[2] in (16, 32, 64) and _fit(embed, observations)
 
 
 def check() -> None:
@@ -53,5 +54,7 @@ def padded(count: int) -> int:
     return max(16, 1 << (count - 1).bit_length())
 
 
-def _fit(inputs: Tensor) -> bool:
-    return inputs.device.type == DEVICE and inputs.dtype == torch.float32 and inputs.shape[-1] <= _INPUTS
+def _fit(weights: Tensor, inputs: Tensor) -> bool:
+    """By the weights [..., I, W] of a first layer, and what goes into it, of which kernels give no gradient."""
+    fits = weights.device.type == DEVICE and weights.dtype == torch.float32 and weights.shape[-2] <= _INPUTS
+    return fits and not inputs.requires_grad

@@ -6,13 +6,14 @@ two runs: a run's numbers do not depend on its neighbours, bit for bit with the 
 device, else to rounding, since a library may multiply stacks of another size in another order.
 """
 
+import functools
 from collections.abc import Iterator
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from pjap_bench import algorithms, products, samplers
+from pjap_bench import algorithms, draws, products, samplers
 from pjap_bench.datasets.hdf5 import Dataset
 from pjap_bench.datasets.sequences import SequenceData
 from pjap_bench.errors import BenchError
@@ -48,10 +49,12 @@ class Stack:
                     where=f"arm {arm}",
                     do=f"use a sampler that needs one of: {', '.join(self.algorithm.measures)}",
                 )
-        initial = self.algorithm.initialise([generator(seed, "initialisation") for _, seed in self.runs])
+        generators = [torch.Generator().manual_seed(number(seed, "initialisation")) for _, seed in self.runs]
+        initial = self.algorithm.initialise(generators)
         self._state = {name: value.to(device) for name, value in initial.items()}
-        self._sampling = [generator(seed, "sampling", device) for _, seed in self.runs]
-        self._noise = [generator(seed, "ood_actions", device) for _, seed in self.runs]
+        self._sampling, self._noise = (
+            draws.make([number(seed, name) for _, seed in self.runs], device) for name in ("sampling", "ood_actions")
+        )
         size = self.settings["uniform_sequences"]
         uniform = [
             np.random.default_rng(stream(seed, "uniform_sample")).integers(self.data.starts, size=size) for _, seed in self.runs
@@ -114,7 +117,7 @@ class Stack:
     def _groups(self) -> Iterator[tuple[samplers.Sampler, slice, samplers.Draw]]:
         """Every arm's sampler, its rows of the stack and its runs' draws."""
         for sampler, rows in zip(self._samplers, self._rows, strict=True):
-            yield sampler, rows, lambda count, rows=rows: uniforms(self._sampling[rows], count)
+            yield sampler, rows, functools.partial(self._sampling.of(rows).uniform, dtype=torch.float64)
 
     def measured_now(self) -> dict[str, Tensor]:
         """Numbers of now, [R] each on the device: the distance on the fixed uniform sample, as it is and weighted by PJAP's
@@ -150,12 +153,14 @@ class Stack:
         live = {f"state.{name}": value for name, value in self._state.items()}
         for index, sampler in enumerate(self._samplers):
             live |= {f"sampler.{index}.{name}": value for name, value in sampler.state().items()}
+        for stream, own in (("sampling", self._sampling), ("noise", self._noise)):
+            live |= {f"random.{stream}.{name}": value for name, value in own.tensors().items()}
         return live | {"updates": self._updates, "seen": self._seen}
 
     def generators(self) -> dict[str, torch.Generator]:
-        """The random streams that go on from update to update."""
-        streams = {f"sampling.{run}": each for run, each in enumerate(self._sampling)}
-        return streams | {f"noise.{run}": each for run, each in enumerate(self._noise)}
+        """The random streams that go on from update to update and are no tensors."""
+        streams = {f"sampling.{run}": each for run, each in enumerate(self._sampling.generators())}
+        return streams | {f"noise.{run}": each for run, each in enumerate(self._noise.generators())}
 
 
 def stream(seed: int, name: str, *more: int) -> np.random.SeedSequence:
@@ -163,14 +168,9 @@ def stream(seed: int, name: str, *more: int) -> np.random.SeedSequence:
     return np.random.SeedSequence([seed, STREAMS.index(name), *more])
 
 
-def generator(seed: int, name: str, device: str | torch.device = "cpu") -> torch.Generator:
-    """The same for torch on a device."""
-    return torch.Generator(device).manual_seed(int(stream(seed, name).generate_state(1, np.uint64)[0] >> 1))
-
-
-def uniforms(generators: list[torch.Generator], count: int) -> Tensor:
-    """[R, count] float64 in [0, 1), each run's from its own generator."""
-    return torch.stack([torch.rand(count, dtype=torch.float64, generator=own, device=own.device) for own in generators])
+def number(seed: int, name: str) -> int:
+    """The seed of the named stream, below 2^63."""
+    return int(stream(seed, name).generate_state(1, np.uint64)[0] >> 1)
 
 
 def on_host(tensors: dict[str, Tensor]) -> dict[str, np.ndarray]:

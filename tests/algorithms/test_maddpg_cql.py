@@ -10,6 +10,7 @@ from pjap_bench import products
 from pjap_bench.algorithms import ALGORITHMS, make
 from pjap_bench.algorithms.maddpg_cql import MaddpgCql
 from pjap_bench.datasets.sequences import Batch, SequenceData
+from pjap_bench.draws import Streams
 from pjap_bench.errors import BenchError
 from tests.datasets import toys
 
@@ -29,6 +30,10 @@ def double(batch: Batch) -> Batch:
 
 def generators(*seeds: int) -> list[torch.Generator]:
     return [torch.Generator().manual_seed(seed) for seed in seeds]
+
+
+def noise(*seeds: int) -> Streams:
+    return Streams(generators(*seeds))
 
 
 def reference_batch(batch: Batch, run: int) -> dict:
@@ -68,13 +73,13 @@ def test_twenty_updates_equal_the_reference(noise_dataset, small, monkeypatch, n
     }
     layouts = {"policy": algorithm.policy, "critic": algorithm.critic}
     plain = {key: value.clone() for key, value in state.items()}
-    noise, twin_noise = generators(5, 5)
+    own_noise, twin_noise = noise(5), noise(5)
     for update in range(20):
         starts = torch.tensor([[998, 1500 + update, 2 * update]])  # the first one crosses an episode's end
         batch = double(data.batch(starts))
         assert batch.terminals.sum() == 1
-        gradients, _, _ = algorithm.gradients(state, batch, [twin_noise])
-        state, metrics, measures = algorithm.update(state, batch, [noise])
+        gradients, _, _ = algorithm.gradients(state, batch, twin_noise)
+        state, metrics, measures = algorithm.update(state, batch, own_noise)
 
         leaves = {key: plain[key].detach().requires_grad_() for key in layouts}
         networks = {key: {k: v[0] for k, v in layout.unflatten(leaves[key]).items()} for key, layout in layouts.items()}
@@ -113,10 +118,10 @@ def test_stacked_runs_equal_single_ones(noise_dataset, small):
     data, algorithm = learner(noise_dataset, small)
     starts = torch.tensor([[0, 998, 500], [7, 1500, 2000]])
     batch = double(data.batch(starts))
-    together, _, _ = algorithm.update(algorithm.initialise(generators(1, 2)), batch, generators(3, 4))
+    together, _, _ = algorithm.update(algorithm.initialise(generators(1, 2)), batch, noise(3, 4))
     for run in range(2):
         alone = Batch(*(tensor[run : run + 1] for tensor in batch))
-        single, _, _ = algorithm.update(algorithm.initialise(generators(1 + run)), alone, generators(3 + run))
+        single, _, _ = algorithm.update(algorithm.initialise(generators(1 + run)), alone, noise(3 + run))
         for name, value in single.items():
             assert torch.allclose(together[name][run], value[0], rtol=1e-12, atol=1e-14), name
 
@@ -124,10 +129,10 @@ def test_stacked_runs_equal_single_ones(noise_dataset, small):
 def test_a_diverged_run_leaves_its_neighbour_alone(noise_dataset, small):
     data, algorithm = learner(noise_dataset, small)
     batch = double(data.batch(torch.tensor([[0, 998, 500], [7, 1500, 2000]])))
-    healthy, _, _ = algorithm.update(algorithm.initialise(generators(1, 2)), batch, generators(3, 4))
+    healthy, _, _ = algorithm.update(algorithm.initialise(generators(1, 2)), batch, noise(3, 4))
     broken = algorithm.initialise(generators(1, 2))
     broken["critic"][0] = float("nan")
-    mixed, metrics, _ = algorithm.update(broken, batch, generators(3, 4))
+    mixed, metrics, _ = algorithm.update(broken, batch, noise(3, 4))
     assert metrics["td_loss"][0].isnan()
     for name, value in healthy.items():
         assert torch.equal(mixed[name][1], value[1]), name
@@ -169,8 +174,8 @@ def test_masked_time_limit_leaves_the_last_step_without_a_target(noise_dataset, 
     state = algorithm.initialise(generators(1))
     moved = batch._replace(rewards=batch.rewards.clone())
     moved.rewards[:, 1] += 100.0  # the reward of the last step cannot matter
-    for name, value in algorithm.update(state, batch, generators(3))[0].items():
-        assert torch.equal(value, algorithm.update(state, moved, generators(3))[0][name]), name
+    for name, value in algorithm.update(state, batch, noise(3))[0].items():
+        assert torch.equal(value, algorithm.update(state, moved, noise(3))[0][name]), name
 
 
 @pytest.mark.parametrize("name", ALGORITHMS)
@@ -182,7 +187,7 @@ def test_contract(noise_dataset, small, name):
     assert state["policy"].shape == (2, algorithm.policy.size)
     batch = data.batch(torch.tensor([[0, 998], [7, 1500]]))
     before = {key: value.clone() for key, value in state.items()}
-    new, metrics, measures = algorithm.update(state, batch, generators(3, 4))
+    new, metrics, measures = algorithm.update(state, batch, noise(3, 4))
     assert set(measures) == set(algorithm.measures) and "distance" in measures
     assert all(value.shape == (2, 2) for value in measures.values())
     assert torch.allclose(measures["distance"], algorithm.distances(state, batch), atol=1e-6)  # of the policy before the update
@@ -200,7 +205,7 @@ def test_any_number_of_agents_and_episodes_that_end_early(name, environment, sma
     data = SequenceData(toys.make(environment), small | {"sequence": 2})
     algorithm = make(name, data, small | {"sequence": 2})
     state = algorithm.initialise(generators(1))
-    new, metrics, measures = algorithm.update(state, data.batch(torch.arange(data.starts)[None]), generators(3))
+    new, metrics, measures = algorithm.update(state, data.batch(torch.arange(data.starts)[None]), noise(3))
     assert all(value.shape == (1, data.starts) for value in measures.values())
     assert all(torch.isfinite(value).all() for value in metrics.values())
     assert not torch.equal(new["policy"], state["policy"])
@@ -222,7 +227,7 @@ def test_one_agent_a_hundred_agents_one_action_number(name, agents, action, smal
     sizes = {"agents": agents, "observation_size": observation, "action_size": action, "state_size": state_size}
     algorithm = make(name, SimpleNamespace(**sizes), small)
     state = algorithm.initialise(generators(1, 2))
-    new, metrics, measures = algorithm.update(state, batch, generators(3, 4))
+    new, metrics, measures = algorithm.update(state, batch, noise(3, 4))
     assert all(torch.isfinite(value).all() for value in (*new.values(), *metrics.values(), *measures.values()))
     assert not torch.equal(new["policy"], state["policy"])
 
@@ -237,7 +242,7 @@ def test_behaviour_cloning_learns_a_constant(noise_dataset, small):
     random = torch.Generator().manual_seed(0)
     for _ in range(150):
         batch = data.batch(torch.randint(data.starts, (1, 8), generator=random))
-        state, metrics, measures = algorithm.update(state, batch, [])
+        state, metrics, measures = algorithm.update(state, batch, noise())
     assert measures["distance"].mean() < 0.1
     assert metrics["policy_loss"] < 0.02
 

@@ -7,6 +7,7 @@ from torch import Tensor
 from pjap_bench.algorithms.maddpg_cql import MaddpgCql
 from pjap_bench.benchmarks.eager import EagerMaddpgCql
 from pjap_bench.datasets.sequences import Batch, SequenceData
+from pjap_bench.draws import Streams
 from tests.datasets import toys
 
 pytestmark = pytest.mark.usefixtures("double_precision")
@@ -71,12 +72,12 @@ def test_twenty_updates_equal_ours(small, environment, time_limit, once):
     learner = EagerMaddpgCql(data, settings, torch.device("cpu"), once)
     for name, values in as_modules(algorithm, state).items():
         getattr(learner, name).load_state_dict(values)
-    noise, same_noise = torch.Generator().manual_seed(5), torch.Generator().manual_seed(5)
+    noise, same_noise = (torch.Generator().manual_seed(5) for _ in range(2))
     for update in range(20):
         starts = torch.randint(data.starts, (1, 3), generator=random)
         starts[0, 0] = 4  # crosses the ends of two episodes
         batch = Batch(*(tensor.double() for tensor in data.batch(starts)))
-        state, metrics, measures = algorithm.update(state, batch, [noise])
+        state, metrics, measures = algorithm.update(state, batch, Streams([noise]))
         found = learner.update(batch, same_noise)
         expected = {name: metrics[name].item() for name in ("td_loss", "cql_loss", "policy_loss")}
         expected["distance"] = measures["distance"].mean().item()

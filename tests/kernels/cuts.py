@@ -14,7 +14,7 @@ import torch
 from pjap_bench import kernels, networks, products
 from pjap_bench.kernels import critic, policy
 
-ROWS, COLUMNS, WARPS = (32, 64, 128), (32, 64), (4, 8, 16)
+ROWS, COLUMNS, WARPS, STAGES = (32, 64, 128), (32, 64), (4, 8), (2, 3)
 
 
 def milliseconds(run: Callable[[], object], device: torch.device, repetitions: int) -> float:
@@ -70,7 +70,7 @@ def time_cuts(what: str, module, names: tuple[str, ...], wide: bool | None, run:
         tried = (
             itertools.product(ROWS, WARPS)
             if wide is None
-            else itertools.starmap(critic._Cut, itertools.product(ROWS, COLUMNS, WARPS))
+            else itertools.starmap(critic._Cut, itertools.product(ROWS, COLUMNS, WARPS, STAGES))
         )
         for cut in tried:
             setattr(module, name, cut if wide is None else (before[0], cut) if wide else (cut, before[1]))

@@ -19,7 +19,7 @@ from torch.overrides import TorchFunctionMode
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
-from pjap_bench import config, evaluation, files, products, samplers, training
+from pjap_bench import config, draws, evaluation, files, products, samplers, training
 from pjap_bench.__main__ import main
 from pjap_bench.algorithms import ALGORITHMS
 from pjap_bench.datasets import hdf5
@@ -27,7 +27,6 @@ from pjap_bench.datasets.sequences import SequenceData
 from pjap_bench.environments import ENVIRONMENTS, MujocoTask
 from pjap_bench.errors import BenchError, TimeIsUp
 from pjap_bench.samplers import SAMPLERS
-from pjap_bench.training import stack as stacks
 from pjap_bench.training.graph import captured
 from pjap_bench.training.stack import Stack
 from tests.datasets import toys
@@ -237,9 +236,9 @@ def test_arms_of_a_seed_start_alike(noise_dataset, fast):
             assert torch.equal(value[0], value[1]), name
     assert not torch.equal(both.policy[0], other.policy[0])
     streams = both.generators() | {"other": other.generators()["noise.0"]}
-    draws = {name: torch.rand(5, generator=each) for name, each in streams.items()}
-    assert torch.equal(draws["noise.0"], draws["noise.1"]) and torch.equal(draws["sampling.0"], draws["sampling.1"])
-    assert not torch.equal(draws["noise.0"], draws["other"])
+    drawn = {name: torch.rand(5, generator=each) for name, each in streams.items()}
+    assert torch.equal(drawn["noise.0"], drawn["noise.1"]) and torch.equal(drawn["sampling.0"], drawn["sampling.1"])
+    assert not torch.equal(drawn["noise.0"], drawn["other"])
     assert torch.equal(both._uniform_batch.actions[0], both._uniform_batch.actions[1])
 
 
@@ -318,9 +317,18 @@ class NoHostData(TorchFunctionMode):
 def test_an_update_stays_on_its_device(noise_dataset, fast, monkeypatch, algorithm, refresh):
     """On the device of tensors without values, where whoever reads one fails, and with nothing of the host's: no update waits for
     the host or copies from it, which would keep a graph from being recorded."""
-    real = stacks.generator
-    monkeypatch.setattr(stacks, "generator", lambda seed, name, device="cpu": real(seed, name) if device == "cpu" else None)
-    monkeypatch.setattr(stacks, "uniforms", lambda own, count: torch.rand(len(own), count, dtype=torch.float64, device="meta"))
+
+    class Nowhere(draws.Streams):  # there are no generators on that device
+        def uniform(self, *shape, dtype=None):
+            return torch.rand(len(self.generators()), *shape, dtype=dtype, device="meta")
+
+        def normal(self, *shape):
+            return torch.randn(len(self.generators()), *shape, device="meta")
+
+        def of(self, runs):
+            return Nowhere(self.generators()[runs])
+
+    monkeypatch.setattr(draws, "make", lambda seeds, device: Nowhere([torch.Generator().manual_seed(seed) for seed in seeds]))
     arms = {
         name: fast | {"algorithm": algorithm, "sampler": name, "refresh": refresh} for name in SAMPLERS if fits(algorithm, name)
     }
