@@ -182,9 +182,12 @@ def _kernels(bench: Bench, preset: str) -> Iterator[dict]:
 
 
 def _differences(bench: Bench, preset: str) -> Iterator[dict]:
-    """What a precision changes: the same training in float32 and in another (and in float32 again, which changes nothing)."""
+    """What a precision changes: the same training in float32 and in another (and in float32 again, which changes nothing).
+
+    Not in tf32_fused, which draws other random numbers.
+    """
     reference = trained(bench, preset, "float32")
-    for precision in bench.effort.precisions:
+    for precision in (each for each in bench.effort.precisions if each != "tf32_fused"):
         for name, values in differences(reference, trained(bench, preset, precision)).items():
             work = f"{preset}, {precision}: {name}, {bench.effort.compared_updates} updates"
             yield table.row("difference to float32", work, values, "%", at=bench.effort.compared_runs)
