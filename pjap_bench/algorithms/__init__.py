@@ -12,7 +12,7 @@ from pjap_bench.algorithms.behaviour_cloning import BehaviourCloning
 from pjap_bench.algorithms.independent_ddpg_cql import IndependentDdpgCql
 from pjap_bench.algorithms.maddpg_cql import MaddpgCql
 from pjap_bench.algorithms.update import State, Updated
-from pjap_bench.datasets.sequences import Batch, SequenceData
+from pjap_bench.datasets.sequences import Batch, Played, SequenceData
 from pjap_bench.draws import Draws
 from pjap_bench.errors import BenchError
 from pjap_bench.networks import Layout
@@ -37,7 +37,7 @@ class Algorithm(Protocol):
         """One update of every run; the state before it is left alone, and no value is waited for."""
         ...
 
-    def distances(self, state: State, batch: Batch) -> Tensor:
+    def distances(self, state: State, played: Played) -> Tensor:
         """Mean |policy's action - data action| of each sequence, over its steps, agents and action numbers: [R, B].
 
         Each sequence on its own: they may come in parts.

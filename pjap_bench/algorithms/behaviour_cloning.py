@@ -4,7 +4,7 @@ import torch
 from torch import Tensor
 
 from pjap_bench.algorithms.update import State, Updated, mean_distance, rmsprop
-from pjap_bench.datasets.sequences import Batch, SequenceData
+from pjap_bench.datasets.sequences import Batch, Played, SequenceData
 from pjap_bench.draws import Draws
 from pjap_bench.networks import policy_layout, policy_unroll
 
@@ -38,7 +38,7 @@ class BehaviourCloning:
         return Updated(new, {"policy_loss": loss.detach()}, {"distance": distances})
 
     @torch.no_grad()
-    def distances(self, state: State, batch: Batch) -> Tensor:
+    def distances(self, state: State, played: Played) -> Tensor:
         """Mean |policy - data| per sequence, [R, B]; there is no target policy here, so the online one is measured."""
-        actions = policy_unroll(self.policy.unflatten(state["policy"]), batch.observations, batch.keep)
-        return mean_distance(actions, batch.actions)
+        actions = policy_unroll(self.policy.unflatten(state["policy"]), played.observations, played.keep)
+        return mean_distance(actions, played.actions)

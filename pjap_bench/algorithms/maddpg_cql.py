@@ -12,7 +12,7 @@ from torch import Tensor
 
 from pjap_bench import products
 from pjap_bench.algorithms.update import State, Updated, mean_distance, rmsprop
-from pjap_bench.datasets.sequences import Batch, SequenceData
+from pjap_bench.datasets.sequences import Batch, Played, SequenceData
 from pjap_bench.draws import Draws
 from pjap_bench.networks import critic_layout, critic_values, policy_layout, policy_unroll
 
@@ -81,9 +81,9 @@ class MaddpgCql:
         return {"policy": policy_gradient, "critic": critic_gradient}, metrics, measures
 
     @torch.no_grad()
-    def distances(self, state: State, batch: Batch) -> Tensor:
+    def distances(self, state: State, played: Played) -> Tensor:
         """Mean |target policy - data| per sequence, [R, B]: what priorities are made of."""
-        return mean_distance(self._act(state["target_policy"], batch), batch.actions)
+        return mean_distance(self._act(state["target_policy"], played), played.actions)
 
     def _seen_by_critics(self, batch: Batch) -> Batch:
         """The batch as the critics see it: here state and joint action. Agents that are evaluated together are a group."""
@@ -93,9 +93,9 @@ class MaddpgCql:
         """Actions [R, T, B, N, A] in groups of agents that are evaluated together: [R, T, B groups, N of a group, A]."""
         return actions
 
-    def _act(self, policy: Tensor, batch: Batch) -> Tensor:
-        """Actions of a policy along the batch, [R, T, B, N, A]."""
-        return policy_unroll(self.policy.unflatten(policy), batch.observations, batch.keep)
+    def _act(self, policy: Tensor, played: Played | Batch) -> Tensor:
+        """Actions of a policy along sequences, [R, T, B, N, A]."""
+        return policy_unroll(self.policy.unflatten(policy), played.observations, played.keep)
 
     @torch.no_grad()
     def _targets(self, target_critic: Tensor, batch: Batch, target_actions: Tensor) -> Tensor:

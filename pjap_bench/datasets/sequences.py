@@ -29,6 +29,14 @@ class Batch(NamedTuple):
     keep: Tensor  # [R, T, B], 0 where a step follows the end of an episode
 
 
+class Played(NamedTuple):
+    """What policies see of sequences, and what the data's did there: as much of a batch as distances take."""
+
+    observations: Tensor  # [R, T, B, N, O]
+    actions: Tensor  # [R, T, B, N, A]
+    keep: Tensor  # [R, T, B]
+
+
 class Normaliser(NamedTuple):
     """What is subtracted from an observation, and what it is then divided by: [N, O] each."""
 
@@ -98,18 +106,23 @@ class SequenceData:
 
     def batch(self, starts: Tensor) -> Batch:
         """The sequences that begin at `starts`, [R, B]."""
-        index = starts[:, None] + self._steps  # [R, T, B]
-        keep = 1.0 - _at(self._ends, (index - 1).clamp_min(0))
-        keep[:, 0] = 1.0  # a sequence begins with a fresh hidden state anyway
+        played, index = self.played(starts), starts[:, None] + self._steps  # [R, T, B]
         return Batch(
-            _at(self._observations, index),
+            played.observations,
             _at(self._states, index),
-            _at(self._actions, index),
+            played.actions,
             _at(self._rewards, index),
             _at(self._terminals, index),
             _at(self._weights, index),
-            keep,
+            played.keep,
         )
+
+    def played(self, starts: Tensor) -> Played:
+        """The same sequences without what only learning takes."""
+        index = starts[:, None] + self._steps
+        keep = 1.0 - _at(self._ends, (index - 1).clamp_min(0))
+        keep[:, 0] = 1.0  # a sequence begins with a fresh hidden state anyway
+        return Played(_at(self._observations, index), _at(self._actions, index), keep)
 
 
 def _at(values: Tensor, index: Tensor) -> Tensor:

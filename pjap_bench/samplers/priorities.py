@@ -20,6 +20,7 @@ class Priorities:
         self._flat[:, :starts] = 1.0
         self._blocks = self._flat.view(runs, blocks, _BLOCK)
         self._sums = self._blocks.sum(dim=2, dtype=torch.float64)  # [R, blocks]
+        self._cumulative = self._of_blocks()  # kept, since more than one draw may come before the next change
         self._run = torch.arange(runs, device=device)[:, None]
 
     @property
@@ -29,9 +30,7 @@ class Priorities:
 
     def sample(self, uniforms: Tensor) -> Tensor:
         """One draw from each of B equal shares of a run's total priority: uniforms [R, B] -> start indices [R, B]."""
-        size = uniforms.shape[1]
-        # With a row too many: a GPU adds up a single one in another order each time.
-        cumulative = _cumulative(torch.cat([self._sums, self._sums[:1]]))[:-1]
+        size, cumulative = uniforms.shape[1], self._cumulative
         shares = torch.arange(size, dtype=torch.float64, device=uniforms.device)
         wanted = (shares + uniforms) / size * cumulative[:, -1:]  # [R, B]
         # Rounding can point past the end of all or before the start of a block: draws go to the last block of positive
@@ -54,6 +53,7 @@ class Priorities:
         touched = indices // _BLOCK
         # summed anew: no drift
         self._sums.scatter_(1, touched, self._blocks[self._run, touched].sum(dim=2, dtype=torch.float64))
+        self._cumulative.copy_(self._of_blocks())
 
     def effective_sample_size(self) -> Tensor:
         """(sum p)^2 / (n sum p^2), [R]."""
@@ -62,7 +62,12 @@ class Priorities:
 
     def state(self) -> dict[str, Tensor]:
         """The live tensors."""
-        return {"priorities": self._flat, "block_sums": self._sums}
+        return {"priorities": self._flat, "block_sums": self._sums, "cumulative": self._cumulative}
+
+    def _of_blocks(self) -> Tensor:
+        """Cumulative sums of the blocks, [R, blocks]."""
+        # With a row too many: a GPU adds up a single one in another order each time.
+        return _cumulative(torch.cat([self._sums, self._sums[:1]]))[:-1]
 
 
 def _cumulative(values: Tensor) -> Tensor:

@@ -59,7 +59,7 @@ class Stack:
         uniform = [
             np.random.default_rng(stream(seed, "uniform_sample")).integers(self.data.starts, size=size) for _, seed in self.runs
         ]
-        self._uniform_batch = self.data.batch(torch.as_tensor(np.stack(uniform)).to(device))
+        self._uniform_sample = self.data.played(torch.as_tensor(np.stack(uniform)).to(device))
         self.updates = 0  # that were asked for; the next line is what the device has made of them
         self._updates = torch.zeros((), dtype=torch.int64, device=device)
         shape = (self.settings["log_every"], len(self.runs))
@@ -112,7 +112,7 @@ class Stack:
         gates = runs * self.settings["sequence"] * self.data.agents * 3 * self.settings["policy_width"]  # numbers, by sequence
         parts = products.parts(count, gates, starts.device)
         with products.large():
-            return torch.cat([self.algorithm.distances(state, self.data.batch(starts[:, part])) for part in parts], dim=1)
+            return torch.cat([self.algorithm.distances(state, self.data.played(starts[:, part])) for part in parts], dim=1)
 
     def _groups(self) -> Iterator[tuple[samplers.Sampler, slice, samplers.Draw]]:
         """Every arm's sampler, its rows of the stack and its runs' draws."""
@@ -123,7 +123,7 @@ class Stack:
         """Numbers of now, [R] each on the device: the distance on the fixed uniform sample, as it is and weighted by PJAP's
         formula (what selection alone makes of it, whatever the run's own sampler); the effective sample size; and each
         behaviour policy's share of what was sampled since the last call."""
-        distances = self.algorithm.distances(self._state, self._uniform_batch).double()  # [R, uniform_sequences]
+        distances = self.algorithm.distances(self._state, self._uniform_sample).double()  # [R, uniform_sequences]
         weights = torch.cat([pjap.priorities_of(distances[rows], own) for own, rows in zip(self._own, self._rows, strict=True)])
         found = {
             "distance_uniform": distances.mean(dim=1),

@@ -239,7 +239,7 @@ def test_arms_of_a_seed_start_alike(noise_dataset, fast):
     drawn = {name: torch.rand(5, generator=each) for name, each in streams.items()}
     assert torch.equal(drawn["noise.0"], drawn["noise.1"]) and torch.equal(drawn["sampling.0"], drawn["sampling.1"])
     assert not torch.equal(drawn["noise.0"], drawn["other"])
-    assert torch.equal(both._uniform_batch.actions[0], both._uniform_batch.actions[1])
+    assert torch.equal(both._uniform_sample.actions[0], both._uniform_sample.actions[1])
 
 
 def test_extra_sequences_are_measured_in_parts(noise_dataset, fast, monkeypatch):
