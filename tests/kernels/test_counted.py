@@ -35,28 +35,41 @@ def test_philox_is_that_of_its_authors():
 
 def test_numbers_are_philox():
     own = draws.make(SEEDS, DEVICE)
-    for count in range(3):
+    for count in (0, 2, 2**32 + 6):  # draws before; beyond 32 bits they go on in the next word
+        own.tensors()["count"].fill_(count)
         single, double = own.uniform(1500).cpu(), own.uniform(1500, dtype=torch.float64).cpu()
+        low, high = count % 2**32, count >> 32
         for run, seed in enumerate(SEEDS):
             for place in (0, 255, 1023, 1024, 1499):
                 block, (word, lane) = place // 1024, divmod(place % 1024, 256)
-                words = philox(seed, (256 * block + lane, 0, 2 * count, 0))
+                words = philox(seed, (256 * block + lane, 0, low, high))
                 assert single[run, place].item() == (words[word] >> 8) / 2**24
-                words = [philox(seed, (256 * block + lane, part, 2 * count + 1, 0)) for part in (0, 1)]
-                high, low = words[word // 2][2 * (word % 2) :][:2]
-                assert double[run, place].item() == ((high >> 5) * 2**26 + (low >> 6)) / 2**53
+                words = [philox(seed, (256 * block + lane, part, low + 1, high)) for part in (0, 1)]
+                large, small = words[word // 2][2 * (word % 2) :][:2]
+                assert double[run, place].item() == ((large >> 5) * 2**26 + (small >> 6)) / 2**53
 
 
-@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
-def test_numbers_are_spread_evenly(monkeypatch, dtype):
-    """Kolmogorov and Smirnov's largest distance, of uniform and of normal numbers, and no correlation of neighbours."""
+@pytest.fixture(params=[torch.float32, torch.float64], ids=str)
+def dtype(request):
     before = torch.get_default_dtype()
-    torch.set_default_dtype(dtype)
-    try:
-        own = draws.make(SEEDS, DEVICE)
-        uniform, normal = own.uniform(4, 2500), own.normal(4, 2500)
-    finally:
-        torch.set_default_dtype(before)
+    torch.set_default_dtype(request.param)
+    yield request.param
+    torch.set_default_dtype(before)
+
+
+def test_normal_numbers_are_made_of_uniform_ones(dtype):
+    """By Box and Muller, of those that the same draw would have given: each quarter of 1024 with the next one."""
+    uniform, normal = draws.make(SEEDS, DEVICE).uniform(1024), draws.make(SEEDS, DEVICE).normal(1024)
+    uniform, normal = (values.double().cpu().view(3, 2, 2, 256) for values in (uniform, normal))
+    radius, angle = (-2 * torch.log1p(-uniform[:, :, 0])).sqrt(), 2 * math.pi * uniform[:, :, 1]
+    expected = torch.stack([radius * angle.cos(), radius * angle.sin()], dim=2)
+    torch.testing.assert_close(normal, expected, rtol=0, atol=1e-5 if dtype == torch.float32 else 1e-12)
+
+
+def test_numbers_are_spread_evenly(dtype):
+    """Kolmogorov and Smirnov's largest distance, of uniform and of normal numbers, and no correlation of neighbours."""
+    own = draws.make(SEEDS, DEVICE)
+    uniform, normal = own.uniform(4, 2500), own.normal(4, 2500)
     assert uniform.shape == normal.shape == (3, 4, 2500) and uniform.dtype == normal.dtype == dtype
     assert uniform.min() >= 0 and uniform.max() < 1 and normal.isfinite().all()
     for values in (uniform, torch.special.ndtr(normal)):
