@@ -55,7 +55,8 @@ def test_every_row_is_there(tiny_settings, device):
         same = [place["GFLOP of an update and run", f"{preset}, {precision}", 4] for precision in TINY.precisions]
         assert same == [same[0]] * 3
     counts = found["name"].value_counts()
-    assert not (found["name"].str.startswith("GB") & found["work"].str.contains("fused")).any()  # not to be seen
+    unknown = found["name"].str.startswith("GB") | (found["name"] == "difference to float32")  # not to be seen, other draws
+    assert not (unknown & found["work"].str.contains("fused")).any()
     expected = {"share of the kernels' time": 6, "ceiling of products": 6, "ceiling of memory": 1, "updates of eager": 4}
     assert {name: counts[name] for name in expected} == expected
     assert ("peak memory of the device" in counts) == (device.type == "cuda")
