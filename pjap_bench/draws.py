@@ -60,5 +60,6 @@ def make(seeds: list[int], device: torch.device) -> Draws:
     if device.type == kernels.DEVICE:
         from pjap_bench.kernels.counted import Counted
 
-        return Counted(seeds, device)
+        numbers = torch.tensor(seeds, dtype=torch.int64, device=device)
+        return Counted(numbers, torch.zeros_like(numbers))
     return Streams([torch.Generator(device).manual_seed(seed) for seed in seeds])

@@ -14,11 +14,10 @@ _BLOCK = 256  # counters of a program, each good for four numbers; part of what 
 
 
 class Counted:
-    """Streams of runs with these seeds, that count their draws on the device."""
+    """Streams of runs with these seeds, [R] int64 on the device, that have drawn `count` times, [R] int64, counted in place."""
 
-    def __init__(self, seeds: list[int], device: torch.device):
-        self._seeds = torch.tensor(seeds, dtype=torch.int64, device=device)
-        self._count = torch.zeros_like(self._seeds)
+    def __init__(self, seeds: Tensor, count: Tensor):
+        self._seeds, self._count = seeds, count
 
     def uniform(self, *shape: int, dtype: torch.dtype | None = None) -> Tensor:
         return self._drawn(shape, dtype or torch.get_default_dtype(), normal=False)
@@ -27,9 +26,7 @@ class Counted:
         return self._drawn(shape, torch.get_default_dtype(), normal=True)
 
     def of(self, runs: slice) -> "Counted":
-        part = object.__new__(Counted)
-        part._seeds, part._count = self._seeds[runs], self._count[runs]  # views: it counts for the whole
-        return part
+        return Counted(self._seeds[runs], self._count[runs])  # views: it counts for the whole
 
     def tensors(self) -> dict[str, Tensor]:
         return {"count": self._count}

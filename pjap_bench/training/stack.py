@@ -49,11 +49,11 @@ class Stack:
                     where=f"arm {arm}",
                     do=f"use a sampler that needs one of: {', '.join(self.algorithm.measures)}",
                 )
-        generators = [torch.Generator().manual_seed(number(seed, "initialisation")) for _, seed in self.runs]
+        generators = [torch.Generator().manual_seed(seed_of(seed, "initialisation")) for _, seed in self.runs]
         initial = self.algorithm.initialise(generators)
         self._state = {name: value.to(device) for name, value in initial.items()}
         self._sampling, self._noise = (
-            draws.make([number(seed, name) for _, seed in self.runs], device) for name in ("sampling", "ood_actions")
+            draws.make([seed_of(seed, name) for _, seed in self.runs], device) for name in ("sampling", "ood_actions")
         )
         size = self.settings["uniform_sequences"]
         uniform = [
@@ -153,8 +153,8 @@ class Stack:
         live = {f"state.{name}": value for name, value in self._state.items()}
         for index, sampler in enumerate(self._samplers):
             live |= {f"sampler.{index}.{name}": value for name, value in sampler.state().items()}
-        for stream, own in (("sampling", self._sampling), ("noise", self._noise)):
-            live |= {f"random.{stream}.{name}": value for name, value in own.tensors().items()}
+        for use, own in (("sampling", self._sampling), ("noise", self._noise)):
+            live |= {f"random.{use}.{name}": value for name, value in own.tensors().items()}
         return live | {"updates": self._updates, "seen": self._seen}
 
     def generators(self) -> dict[str, torch.Generator]:
@@ -168,8 +168,8 @@ def stream(seed: int, name: str, *more: int) -> np.random.SeedSequence:
     return np.random.SeedSequence([seed, STREAMS.index(name), *more])
 
 
-def number(seed: int, name: str) -> int:
-    """The seed of the named stream, below 2^63."""
+def seed_of(seed: int, name: str) -> int:
+    """The same as a number below 2^63, for torch's generators and `draws`."""
     return int(stream(seed, name).generate_state(1, np.uint64)[0] >> 1)
 
 
