@@ -20,7 +20,7 @@ def set_up(threads: int, precision: str = "float32") -> None:
 
     Args:
         precision: of products on a GPU: "float32" (strict), "tf32" (10 bits of mantissa) or "tf32_fused" (the same in `kernels`,
-            where they fit); a CPU knows only the first.
+            where they fit, which draw other random numbers); a CPU knows only the first.
     """
     global _large
     torch.set_num_threads(threads)

@@ -54,7 +54,7 @@ def values(states: Tensor, actions: Tensor, first: Tensor, second: Tensor, secon
         second_bias: [R, twins, 1, W].
         out: [R, twins, W, 1].
 
-    The last three are contiguous but for the run axis (`networks.Layout.unflatten` gives such views).
+    The last two are contiguous but for the run axis (`networks.Layout.unflatten` gives such views).
 
     Returns:
         [R, twins, M, K].

@@ -15,9 +15,10 @@ _BLOCK = 1024
 
 @triton.jit
 def rounded(x):
-    """The nearest number of 10 bits of mantissa (Dekker, 1971), as products in tf32 take it; NaN stays.
+    """The nearest number of 10 bits of mantissa (Dekker, 1971), as products in tf32 take it.
 
-    They would cut the other bits off and make all values too small; the library behind separate operations rounds as well.
+    Products would cut the other bits off and make all values too small; the library behind separate operations rounds as well.
+    NaN stays, and what is above 4e34, infinity too, becomes NaN: of a run with such numbers the loss is not finite.
     """
     if _COMPILED:
         x = tl.inline_asm_elementwise(
