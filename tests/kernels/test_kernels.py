@@ -82,8 +82,8 @@ def test_policy(monkeypatch, runs, steps, sequences, agents, observation, action
     calls = []
     unroll = policy.unroll
     monkeypatch.setattr(policy, "unroll", lambda *given: calls.append(1) or unroll(*given))
-    keep = (random(runs, steps, sequences) > -0.8).float()
-    inputs = [drawn(layout, runs), random(runs, steps, sequences, agents, observation), keep]
+    keep = (random(runs, sequences, steps) > -0.8).float().mT  # neither of these two is contiguous
+    inputs = [drawn(layout, runs), random(runs, sequences, steps, agents, observation).transpose(1, 2), keep]
     compare(lambda parameters, *others: networks.policy_unroll(layout.unflatten(parameters), *others), inputs, wanted)
     assert calls == [1] and not keep.all()
 
@@ -172,13 +172,13 @@ def test_a_policy_that_diverges_changes_no_other(poisoned):
 
 @needs_triton
 def test_nothing_is_computed_in_vain(monkeypatch):
-    from pjap_bench.kernels import critic
+    from pjap_bench.kernels import critic, policy
 
     launched = []
 
     class Launches:
-        def __init__(self, name):
-            self._name, self._kernel = name, getattr(critic, name)
+        def __init__(self, module, name):
+            self._name, self._kernel = name, getattr(module, name)
 
         def __getitem__(self, grid):
             def launch(*given, **options):
@@ -187,8 +187,9 @@ def test_nothing_is_computed_in_vain(monkeypatch):
 
             return launch
 
-    for name in ("_forward", "_backward", "_second"):
-        monkeypatch.setattr(critic, name, Launches(name))
+    for module, names in ((critic, ("_forward", "_backward", "_second")), (policy, ("_forward", "_backward"))):
+        for name in names:
+            monkeypatch.setattr(module, name, Launches(module, name))
     layout = networks.critic_layout(5, 2, 16)
     for wanted in ([], [0], [1]):
         inputs = [drawn(layout, 1).to(DEVICE), random(1, 4, 3, 2).to(DEVICE)]
@@ -199,6 +200,15 @@ def test_nothing_is_computed_in_vain(monkeypatch):
             values.sum().backward()
     of_weights, of_actions = ("_backward", False, True), ("_backward", True, False)
     assert launched == [("_forward", False), ("_forward", True), of_weights, ("_second",), ("_forward", True), of_actions]
+    launched.clear()
+    layout = networks.policy_layout(2, 3, 2, 16)
+    for wanted in (False, True):
+        parameters = drawn(layout, 1).to(DEVICE).requires_grad_(wanted)
+        inputs = random(1, 4, 5, 2, 3).to(DEVICE), torch.ones(1, 4, 5, device=DEVICE)
+        actions = networks.policy_unroll(layout.unflatten(parameters), *inputs)
+        if wanted:
+            actions.sum().backward()
+    assert launched == [("_forward", False), ("_forward", True), ("_backward",)]
 
 
 @pytest.mark.parametrize(("major", "kib", "message"), [(8, 99, "99 KiB for a kernel"), (7, 164, r"compute capability 7\.0")])
