@@ -12,7 +12,7 @@ import pytest
 import torch
 from torch.overrides import TorchFunctionMode
 
-from pjap_bench import config, draws, evaluation, products, training
+from pjap_bench import config, draws, evaluation, kernels, products, training
 from pjap_bench.__main__ import main
 from pjap_bench.algorithms import ALGORITHMS
 from pjap_bench.algorithms import make as make_algorithm
@@ -35,6 +35,14 @@ def precision(request):
     products.set_up(1, request.param)
     yield request.param
     products.set_up(1)
+
+
+def test_a_precision_ends_where_the_next_begins():
+    """A process may train several stacks. What the last line sets is what other tests begin with."""
+    fused, plain, strict = ("tf32_fused", "tf32", "cuda"), ("tf32", "tf32", None), ("float32", "ieee", None)
+    for precision, products_in, kernels_on in (fused, strict, plain, fused, plain, strict):
+        products.set_up(1, precision)
+        assert (torch.backends.cuda.matmul.fp32_precision, kernels.DEVICE) == (products_in, kernels_on)
 
 
 def make(dataset, settings, device, arms, seeds):
