@@ -238,7 +238,7 @@ def test_arms_of_a_seed_start_alike(noise_dataset, fast):
     streams = both.generators() | {"other": other.generators()["noise.0"]}
     drawn = {name: torch.rand(5, generator=each) for name, each in streams.items()}
     assert torch.equal(drawn["noise.0"], drawn["noise.1"]) and torch.equal(drawn["sampling.0"], drawn["sampling.1"])
-    assert not torch.equal(drawn["noise.0"], drawn["other"])
+    assert not torch.equal(drawn["noise.0"], drawn["other"]) and not torch.equal(drawn["noise.0"], drawn["sampling.0"])
     assert torch.equal(both._uniform_sample.actions[0], both._uniform_sample.actions[1])
 
 
