@@ -3,13 +3,11 @@
 Triton's interpreter knows none of them; there everything is float32, and nothing is rounded.
 """
 
-import os
-
 import triton
 import triton.language as tl
 from torch import Tensor
 
-_COMPILED = tl.constexpr(os.environ.get("TRITON_INTERPRET") != "1")
+_COMPILED = tl.constexpr(not triton.knobs.runtime.interpret)
 _BLOCK = 1024
 
 
