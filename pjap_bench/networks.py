@@ -108,7 +108,7 @@ def policy_unroll(parameters: dict[str, Tensor], observations: Tensor, keep: Ten
     Returns:
         actions [R, T, B, N, A] in [-1, 1].
     """
-    if kernels.fit_policy(parameters["embed_w"], observations):
+    if kernels.fit_policy(parameters["embed_w"], parameters["out_w"], observations):
         from pjap_bench.kernels import policy
 
         return policy.unroll(parameters, observations, keep)

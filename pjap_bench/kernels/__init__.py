@@ -12,8 +12,8 @@ from torch import Tensor
 from pjap_bench.errors import BenchError
 
 DEVICE: str | None = None  # on which kernels are taken; `products.set_up` says so
-_INPUTS = 64  # more, or wider layers than those below, would have no room on the chip
-_SHARED = 152  # KiB of a block's shared memory: the most that any kernel takes, of up to 64 inputs
+_MOST = 64  # inputs, or action numbers of a policy: of more, or of wider layers than those below, the chip has no room
+_SHARED = 152  # KiB of a block's shared memory: the most that any kernel takes, of up to 64 inputs and action numbers
 
 
 def fit_critic(first: Tensor, states: Tensor) -> bool:
@@ -21,9 +21,9 @@ def fit_critic(first: Tensor, states: Tensor) -> bool:
     return first.shape[3] in (16, 32, 64, 128, 256) and _fit(first, states)
 
 
-def fit_policy(embed: Tensor, observations: Tensor) -> bool:
-    """Whether a policy with these first weights [R, I, W] goes through `policy`."""
-    return embed.shape[2] in (16, 32, 64) and _fit(embed, observations)
+def fit_policy(embed: Tensor, out: Tensor, observations: Tensor) -> bool:
+    """Whether a policy with these first weights [R, I, W] and last ones [R, W, A] goes through `policy`."""
+    return embed.shape[2] in (16, 32, 64) and out.shape[2] <= _MOST and _fit(embed, observations)
 
 
 def check() -> None:
@@ -56,5 +56,5 @@ def padded(count: int) -> int:
 
 def _fit(weights: Tensor, inputs: Tensor) -> bool:
     """By the weights [..., I, W] of a first layer, and what goes into it, of which kernels give no gradient."""
-    fits = weights.device.type == DEVICE and weights.dtype == torch.float32 and weights.shape[-2] <= _INPUTS
+    fits = weights.device.type == DEVICE and weights.dtype == torch.float32 and weights.shape[-2] <= _MOST
     return fits and not inputs.requires_grad

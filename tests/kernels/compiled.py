@@ -1,5 +1,5 @@
 """Compiles the kernels for an H100 or H200 on a machine without a GPU, from the calls that training makes at the paper's scale,
-and with as many inputs as kernels take.
+and with as many inputs and action numbers as kernels take.
 
 Prints a line of JSON for every one of a network: what it takes of the chip.
 """
@@ -44,8 +44,8 @@ def main() -> None:
             parameters, actions = torch.zeros(2, layout.size), torch.zeros(2, 100, 31, 6)
             (parameters if of_weights else actions).requires_grad_()
             networks.critic_values(layout.unflatten(parameters), torch.zeros(2, 100, state), actions).sum().backward()
-    for observation in (13, 62):
-        layout = networks.policy_layout(2, observation, 3, 64)
+    for observation, action in ((13, 3), (62, 64)):
+        layout = networks.policy_layout(2, observation, action, 64)
         parameters = torch.zeros(2, layout.size)
         inputs = torch.zeros(2, 20, 64, 2, observation), torch.ones(2, 20, 64)
         networks.policy_unroll(layout.unflatten(parameters), *inputs)

@@ -88,16 +88,26 @@ def test_policy(monkeypatch, runs, steps, sequences, agents, observation, action
     assert calls == [1] and not keep.all()
 
 
+def critics(width: int):
+    shapes = (2, 1216, 17), (2, 1216, 31, 6)
+    return networks.critic_layout(17, 6, width), networks.critic_values, [random(*shape) for shape in shapes]
+
+
+def policies():
+    return networks.policy_layout(2, 13, 3, 64), networks.policy_unroll, [random(2, 20, 64, 2, 13), torch.ones(2, 20, 64)]
+
+
 @needs_triton
 @pytest.mark.usefixtures("gpu")
-@pytest.mark.parametrize("width", [128, 256])
-def test_critics_of_the_papers_size(width):
-    """Of a loss that all points move alike, gradients are as near as values; and both are rounded, not cut off to tf32."""
-    layout = networks.critic_layout(17, 6, width)
-    inputs, found = [drawn(layout, 2), random(2, 1216, 17), random(2, 1216, 31, 6)], []
+@pytest.mark.parametrize(
+    "of", [lambda: critics(128), lambda: critics(256), policies], ids=["critics 128", "critics 256", "policies"]
+)
+def test_networks_of_the_papers_size(of):
+    """Of a loss that all rows move alike, gradients are as near as values; and both are rounded, not cut off to tf32."""
+    (layout, function, inputs), found = of(), []
     for dtype in (torch.float32, torch.float64):
-        parameters, *others = (each.to(DEVICE, dtype) for each in inputs)
-        values = networks.critic_values(layout.unflatten(parameters.requires_grad_()), *others)
+        parameters, *others = (each.to(DEVICE, dtype) for each in (drawn(layout, 2), *inputs))
+        values = function(layout.unflatten(parameters.requires_grad_()), *others)
         found.append([values.detach(), *torch.autograd.grad(values.square().mean(), parameters)])
     for one, other in zip(*found, strict=True):
         assert ((one - other).norm() / other.norm()) < 1e-3
@@ -226,24 +236,25 @@ def test_a_gpu_without_room(monkeypatch, major, kib, message):
 
 
 @pytest.mark.parametrize(
-    ("width", "features", "dtype", "device", "critic", "policy"),
+    ("width", "features", "actions", "dtype", "device", "critic", "policy"),
     [
-        (64, 24, torch.float32, DEVICE.type, True, True),
-        (256, 64, torch.float32, DEVICE.type, True, False),  # six matrices of this width have no room on the chip
-        (512, 24, torch.float32, DEVICE.type, False, False),
-        (24, 24, torch.float32, DEVICE.type, False, False),  # no power of two
-        (64, 65, torch.float32, DEVICE.type, False, False),
-        (64, 24, torch.float64, DEVICE.type, False, False),
-        (64, 24, torch.float32, None, False, False),
+        (64, 24, 3, torch.float32, DEVICE.type, True, True),
+        (256, 64, 3, torch.float32, DEVICE.type, True, False),  # six matrices of this width have no room on the chip
+        (512, 24, 3, torch.float32, DEVICE.type, False, False),
+        (24, 24, 3, torch.float32, DEVICE.type, False, False),  # no power of two
+        (64, 65, 3, torch.float32, DEVICE.type, False, False),
+        (64, 64, 65, torch.float32, DEVICE.type, True, False),
+        (64, 24, 3, torch.float64, DEVICE.type, False, False),
+        (64, 24, 3, torch.float32, None, False, False),
     ],
 )
-def test_what_fits(monkeypatch, width, features, dtype, device, critic, policy):
+def test_what_fits(monkeypatch, width, features, actions, dtype, device, critic, policy):
     monkeypatch.setattr(kernels, "DEVICE", device)
-    weights = torch.zeros(2, 2, features, width, dtype=dtype, device=DEVICE)
+    first, out = (torch.zeros(shape, dtype=dtype, device=DEVICE) for shape in ((2, 2, features, width), (2, width, actions)))
     inputs = torch.zeros(3, dtype=dtype, device=DEVICE)
-    assert (kernels.fit_critic(weights, inputs), kernels.fit_policy(weights[0], inputs)) == (critic, policy)
+    assert (kernels.fit_critic(first, inputs), kernels.fit_policy(first[0], out, inputs)) == (critic, policy)
     inputs.requires_grad_()  # no kernel gives this gradient
-    assert not (kernels.fit_critic(weights, inputs) or kernels.fit_policy(weights[0], inputs))
+    assert not (kernels.fit_critic(first, inputs) or kernels.fit_policy(first[0], out, inputs))
 
 
 @needs_triton
