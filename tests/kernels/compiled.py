@@ -51,7 +51,8 @@ def main() -> None:
         networks.policy_unroll(layout.unflatten(parameters), *inputs)
         networks.policy_unroll(layout.unflatten(parameters.requires_grad_()), *inputs).sum().backward()
     own = draws.make([0, 1], torch.device("cpu"))
-    own.normal(1216, 10, 6), own.uniform(64, dtype=torch.float64)
+    own.normal(1216, 10, 6)
+    own.uniform(64, dtype=torch.float64)
 
 
 if __name__ == "__main__":
