@@ -111,7 +111,7 @@ def policy_unroll(parameters: dict[str, Tensor], observations: Tensor, keep: Ten
     if kernels.fit_policy(parameters["embed_w"], parameters["out_w"], observations):
         from pjap_bench.kernels import policy
 
-        return policy.unroll(parameters, observations, keep)
+        return policy.unrolls([parameters], observations, keep)[0]
     runs, steps, sequences, agents, _ = observations.shape
     rows = sequences * agents
     inputs = with_agent_id(observations).reshape(runs, steps * rows, -1)
@@ -129,6 +129,19 @@ def policy_unroll(parameters: dict[str, Tensor], observations: Tensor, keep: Ten
         hiddens.append(hidden)
     stacked = torch.stack(hiddens, dim=1).view(runs, steps * rows, -1)
     return _policy_head(parameters, stacked).view(runs, steps, sequences, agents, -1)
+
+
+def policy_unrolls(
+    online: dict[str, Tensor], target: dict[str, Tensor], observations: Tensor, keep: Tensor
+) -> tuple[Tensor, Tensor]:
+    """`policy_unroll` of the online policies and, without a gradient, of their targets along the same sequences."""
+    if kernels.fit_policy(online["embed_w"], online["out_w"], observations):
+        from pjap_bench.kernels import policy
+
+        return policy.unrolls([online, target], observations, keep)
+    with torch.no_grad():
+        target_actions = policy_unroll(target, observations, keep)
+    return policy_unroll(online, observations, keep), target_actions
 
 
 def critic_values(parameters: dict[str, Tensor], states: Tensor, actions: Tensor) -> Tensor:

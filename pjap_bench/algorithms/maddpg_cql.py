@@ -14,7 +14,7 @@ from pjap_bench import products
 from pjap_bench.algorithms.update import State, Updated, mean_distance, rmsprop
 from pjap_bench.datasets.sequences import Batch, Played, SequenceData
 from pjap_bench.draws import Draws
-from pjap_bench.networks import critic_layout, critic_values, policy_layout, policy_unroll
+from pjap_bench.networks import critic_layout, critic_values, policy_layout, policy_unroll, policy_unrolls
 
 
 class MaddpgCql:
@@ -62,9 +62,8 @@ class MaddpgCql:
     ) -> tuple[dict[str, Tensor], dict[str, Tensor], dict[str, Tensor]]:
         """The gradients of both losses at the parameters before the update, [R, parameters] each, metrics and measures."""
         policy, critic = state["policy"].detach().requires_grad_(), state["critic"].detach().requires_grad_()
-        with torch.no_grad():
-            target_actions = self._act(state["target_policy"], batch)
-        actions = self._act(policy, batch)
+        policies = self.policy.unflatten(policy), self.policy.unflatten(state["target_policy"])
+        actions, target_actions = policy_unrolls(*policies, batch.observations, batch.keep)
         # The critics' part ends at the actions, whose gradient then goes through the policy: two kinds of products.
         chosen = actions.detach().requires_grad_()
         joint, seen = self._grouped(chosen), self._seen_by_critics(batch)
@@ -83,7 +82,8 @@ class MaddpgCql:
     @torch.no_grad()
     def distances(self, state: State, played: Played) -> Tensor:
         """Mean |target policy - data| per sequence, [R, B]: what priorities are made of."""
-        return mean_distance(self._act(state["target_policy"], played), played.actions)
+        target_actions = policy_unroll(self.policy.unflatten(state["target_policy"]), played.observations, played.keep)
+        return mean_distance(target_actions, played.actions)
 
     def _seen_by_critics(self, batch: Batch) -> Batch:
         """The batch as the critics see it: here state and joint action. Agents that are evaluated together are a group."""
@@ -92,10 +92,6 @@ class MaddpgCql:
     def _grouped(self, actions: Tensor) -> Tensor:
         """Actions [R, T, B, N, A] in groups of agents that are evaluated together: [R, T, B groups, N of a group, A]."""
         return actions
-
-    def _act(self, policy: Tensor, played: Played | Batch) -> Tensor:
-        """Actions of a policy along sequences, [R, T, B, N, A]."""
-        return policy_unroll(self.policy.unflatten(policy), played.observations, played.keep)
 
     @torch.no_grad()
     def _targets(self, target_critic: Tensor, batch: Batch, target_actions: Tensor) -> Tensor:

@@ -1,4 +1,4 @@
-"""The recurrent policy on the chip: `unroll` is what `networks.policy_unroll` computes, with the parameters' gradients.
+"""The recurrent policy on the chip: `unrolls` is what `networks.policy_unrolls` computes, with the parameters' gradients.
 
 A program takes some rows of one run through all steps, the hidden state and all weights on the chip: one kernel, where separate
 operations are some hundred, each waiting for the one before.
@@ -18,90 +18,93 @@ from pjap_bench.kernels.elementwise import relu, rounded, sigmoid, tanh
 
 # Rows of a program, and its warps: the fastest on an H200 (`python -m tests.kernels.cuts`).
 _FORWARD, _BACKWARD = (64, 4), (32, 4)
+_LAYERS = 7  # that are kept for the gradient, each as wide as the network
 
 
-def unroll(parameters: dict[str, Tensor], observations: Tensor, keep: Tensor) -> Tensor:
-    """Actions along sequences, from a zero hidden state.
+def unrolls(policies: list[dict[str, Tensor]], observations: Tensor, keep: Tensor) -> tuple[Tensor, ...]:
+    """Actions of one or two policies of every run along the same sequences, from a zero hidden state, all at once.
 
     Args:
-        parameters: the views of `networks.policy_layout`, [R, *shape] by name.
-        observations: [R, T, B, N, O]; no gradient of theirs is to be had.
+        policies: the views of `networks.policy_layout`, [R, *shape] by name; of the second no gradient is to be had.
+        observations: [R, T, B, N, O]; nor of them.
         keep: [R, T, B], 0 where the hidden state starts anew, else 1.
 
     Returns:
-        [R, T, B, N, A] in [-1, 1].
+        of each policy [R, T, B, N, A] in [-1, 1].
     """
-    return _Unroll.apply(observations.contiguous(), keep.contiguous(), *parameters.values())
+    second = policies[1]["embed_w"].detach() if len(policies) == 2 else None
+    return _Unrolls.apply(observations.contiguous(), keep.contiguous(), second, *policies[0].values())
 
 
-class _Unroll(torch.autograd.Function):
+class _Unrolls(torch.autograd.Function):
     @staticmethod
-    def forward(ctx, observations: Tensor, keep: Tensor, *parameters: Tensor) -> Tensor:
+    def forward(ctx, observations: Tensor, keep: Tensor, second: Tensor | None, *parameters: Tensor) -> tuple[Tensor, ...]:
         (runs, steps, sequences, agents, size), (width, actions) = observations.shape, parameters[5].shape[1:]
-        rows, kept = sequences * agents, any(ctx.needs_input_grad)
-        found = observations.new_empty(runs, steps, sequences, agents, actions)
-        states = observations.new_empty((runs, steps, rows, 4 * width) if kept else 0)
+        rows, kept, policies = sequences * agents, any(ctx.needs_input_grad), 1 if second is None else 2
+        found = observations.new_empty(policies, runs, steps, sequences, agents, actions)
+        layers = observations.new_empty((runs, steps * rows, _LAYERS * width) if kept else 0)
+        # The parameters of a run lie in one piece, and those of its second policy as many numbers further on.
+        further = 0 if second is None else (second.data_ptr() - parameters[0].data_ptr()) // second.element_size()
         block, warps = _FORWARD
-        _forward[triton.cdiv(rows, block), runs](
-            observations, keep, *parameters, found, states, rows, parameters[0].stride(0),
+        _forward[triton.cdiv(rows, block), runs, policies](
+            observations, keep, *parameters, found, layers, rows, parameters[0].stride(0), further,
             STEPS=steps, AGENTS=agents, OBSERVATION=size, PADDED=padded(agents + size), WIDTH=width, ACTIONS=actions,
-            PADDED_ACTIONS=padded(actions), BLOCK=block, KEEP=kept, num_warps=warps, num_stages=1,
+            PADDED_ACTIONS=padded(actions), BLOCK=block, LAYERS=_LAYERS, KEEP=kept, num_warps=warps, num_stages=1,
         )  # fmt: skip
         if kept:
-            ctx.save_for_backward(observations, keep, *parameters, found, states)
-        return found
+            ctx.save_for_backward(observations, keep, *parameters, found[0], layers)
+        actions, *others = found.unbind()
+        ctx.mark_non_differentiable(*others)
+        return actions, *others
 
     @staticmethod
     @once_differentiable
-    def backward(ctx, gradient: Tensor) -> tuple[Tensor | None, ...]:
-        observations, keep, *parameters, found, states = ctx.saved_tensors
-        embed_w, embed_b, input_w, recurrent_w, _, out_w, _ = parameters
-        (runs, steps, rows, _), agents, width = states.shape, observations.shape[3], out_w.shape[1]
-        observations = observations.flatten(1, 3)  # all steps together
-        hidden, update, reset, candidate = states.flatten(1, 2).chunk(4, dim=-1)
-        of_out = (gradient * (1 - found.square())).flatten(1, 3)  # before the tanh
-        after = hidden.lerp(candidate, update)
-        of_after = torch.bmm(of_out, out_w.mT) * (after > 0)
-        of_gates = states.new_empty(runs, steps * rows, 3 * width)  # before their sigmoids and tanh
+    def backward(ctx, gradient: Tensor, *_: Tensor) -> tuple[Tensor | None, ...]:
+        observations, keep, *parameters, found, layers = ctx.saved_tensors
+        _, _, input_w, recurrent_w, _, out_w, _ = parameters
+        (runs, steps, sequences, agents, actions), width = found.shape, out_w.shape[1]
+        rows = sequences * agents
+        of_gates = layers.new_empty(runs, steps * rows, 3 * width)  # before their sigmoids and tanh
+        of_out = layers.new_empty(runs, steps * rows, actions)  # before the tanh
         block, warps = _BACKWARD
         _backward[triton.cdiv(rows, block), runs](
-            of_after, keep, recurrent_w, states, of_gates, rows, recurrent_w.stride(0),
-            STEPS=steps, AGENTS=agents, WIDTH=width, BLOCK=block, num_warps=warps, num_stages=1,
+            gradient.contiguous(), found, keep, recurrent_w, out_w, layers, of_gates, of_out, rows, recurrent_w.stride(0),
+            STEPS=steps, AGENTS=agents, WIDTH=width, LAYERS=_LAYERS, ACTIONS=actions, PADDED_ACTIONS=padded(actions),
+            BLOCK=block, num_warps=warps, num_stages=1,
         )  # fmt: skip
-        of_agent, of_observation = embed_w[:, :agents], embed_w[:, agents:]
-        embedded = torch.bmm(observations, of_observation).unflatten(1, (-1, agents)).add_((of_agent + embed_b[:, None])[:, None])
-        embedded = embedded.relu_().flatten(1, 2)
-        of_embedded = torch.bmm(of_gates, input_w.mT) * (embedded > 0)
+        hidden, embedded, _, reset_hidden, _, _, after = layers.chunk(_LAYERS, dim=-1)
+        of_embedded = torch.ops.aten.threshold_backward(torch.bmm(of_gates, input_w.mT), embedded, 0.0)  # relu's gradient
         of_agents = of_embedded.unflatten(1, (-1, agents)).sum(dim=1)
-        of_recurrent = [
-            torch.bmm(hidden.mT, of_gates[..., : 2 * width]),
-            torch.bmm((reset * hidden).mT, of_gates[..., 2 * width :]),
-        ]
+        of_recurrent = torch.bmm(hidden.mT, of_gates[..., : 2 * width]), torch.bmm(reset_hidden.mT, of_gates[..., 2 * width :])
         return (
             None,
             None,
-            torch.cat([of_agents, torch.bmm(observations.mT, of_embedded)], dim=1),
+            None,
+            torch.cat([of_agents, torch.bmm(observations.flatten(1, 3).mT, of_embedded)], dim=1),
             of_agents.sum(dim=1),
             torch.bmm(embedded.mT, of_gates),
             torch.cat(of_recurrent, dim=2),
             of_gates.sum(dim=1),
-            torch.bmm(after.relu().mT, of_out),
+            torch.bmm(after.mT, of_out),
             of_out.sum(dim=1),
         )
 
 
 @triton.jit
 def _forward(
-    observations, keep, embed_w, embed_b, input_w, recurrent_w, gate_b, out_w, out_b, found, states, rows, stride,
+    observations, keep, embed_w, embed_b, input_w, recurrent_w, gate_b, out_w, out_b, found, layers, rows, stride, further,
     STEPS: tl.constexpr, AGENTS: tl.constexpr, OBSERVATION: tl.constexpr, PADDED: tl.constexpr, WIDTH: tl.constexpr,
-    ACTIONS: tl.constexpr, PADDED_ACTIONS: tl.constexpr, BLOCK: tl.constexpr, KEEP: tl.constexpr,
+    ACTIONS: tl.constexpr, PADDED_ACTIONS: tl.constexpr, BLOCK: tl.constexpr, LAYERS: tl.constexpr, KEEP: tl.constexpr,
 ):  # fmt: skip
-    """All steps of some rows of a run; `stride` lies between the parameters of two runs.
+    """All steps of some rows of a run; `stride` lies between the parameters of two runs, `further` between two policies'.
 
-    `KEEP` writes into a row of `states` the hidden state that a step began with, both gates and the candidate.
+    `KEEP` writes what the first policy's gradient takes into a row of `layers`: the hidden state that the step began with, the
+    embedded input, the reset gate, that times the hidden state, the candidate, the update gate, relu of the new hidden state.
+    Each is written as soon as it is there, since registers are scarce.
     """
-    run, start = tl.program_id(1), tl.program_id(0) * BLOCK
-    mine = run.to(tl.int64) * stride
+    policy, run, start = tl.program_id(2), tl.program_id(1), tl.program_id(0) * BLOCK
+    mine = run.to(tl.int64) * stride + policy * further
+    found += policy.to(tl.int64) * tl.num_programs(1) * STEPS * rows * ACTIONS
     row, feature, action = tl.arange(0, BLOCK), tl.arange(0, PADDED), tl.arange(0, PADDED_ACTIONS)
     unit, above = tl.arange(0, WIDTH), tl.arange(0, WIDTH)
     there, acting = (row < rows - start)[:, None], action < ACTIONS
@@ -122,47 +125,66 @@ def _forward(
         x_at = observations + at * OBSERVATION + (row[:, None] * OBSERVATION + (feature - AGENTS)[None, :])
         x = rounded(is_agent + tl.load(x_at, mask=there & seen[None, :], other=0.0))
         hidden *= tl.load(keep + (at + row) // AGENTS, mask=row < rows - start, other=0.0)[:, None]
+        kept = layers + at * (LAYERS * WIDTH) + (row[:, None] * (LAYERS * WIDTH) + unit[None, :])
+        keeping = there & (policy == 0)
         # Biases are loaded again in every step: they would take a third of the registers.
         x = tl.dot(x, embed) + tl.load(embed_b + mine + unit)[None, :]
         x = rounded(relu(x))
         bias, factor = gate_b + mine + unit, rounded(hidden)
+        if KEEP:
+            tl.store(kept, hidden, mask=keeping)
+            tl.store(kept + WIDTH, x, mask=keeping)
         reset = tl.dot(factor, recurrent_reset, tl.dot(x, input_reset))
         reset = sigmoid(reset + tl.load(bias + WIDTH)[None, :])
-        candidate = tl.dot(rounded(reset * hidden), recurrent_candidate, tl.dot(x, input_candidate))
+        reset_hidden = reset * hidden
+        if KEEP:
+            tl.store(kept + 2 * WIDTH, reset, mask=keeping)
+            tl.store(kept + 3 * WIDTH, reset_hidden, mask=keeping)
+        candidate = tl.dot(rounded(reset_hidden), recurrent_candidate, tl.dot(x, input_candidate))
         candidate = tanh(candidate + tl.load(bias + 2 * WIDTH)[None, :])
+        if KEEP:
+            tl.store(kept + 4 * WIDTH, candidate, mask=keeping)
         update = tl.dot(factor, recurrent_update, tl.dot(x, input_update))
         update = sigmoid(update + tl.load(bias)[None, :])
+        after = hidden + update * (candidate - hidden)
+        y = relu(after)
         if KEEP:
-            to = states + at * (4 * WIDTH) + (row[:, None] * (4 * WIDTH) + unit[None, :])
-            tl.store(to, hidden, mask=there)
-            tl.store(to + WIDTH, update, mask=there)
-            tl.store(to + 2 * WIDTH, reset, mask=there)
-            tl.store(to + 3 * WIDTH, candidate, mask=there)
-        hidden += update * (candidate - hidden)
-        y = tl.dot(rounded(relu(hidden)), out)
+            tl.store(kept + 5 * WIDTH, update, mask=keeping)
+            tl.store(kept + 6 * WIDTH, y, mask=keeping)
+        hidden = after
+        y = tl.dot(rounded(y), out)
         y = tanh(y + tl.load(out_b + mine + action, mask=acting, other=0.0)[None, :])
         tl.store(found + at * ACTIONS + (row[:, None] * ACTIONS + action[None, :]), y, mask=there & acting[None, :])
 
 
 @triton.jit
 def _backward(
-    of_after, keep, recurrent_w, states, of_gates, rows, stride,
-    STEPS: tl.constexpr, AGENTS: tl.constexpr, WIDTH: tl.constexpr, BLOCK: tl.constexpr,
+    of_actions, found, keep, recurrent_w, out_w, layers, of_gates, of_out, rows, stride,
+    STEPS: tl.constexpr, AGENTS: tl.constexpr, WIDTH: tl.constexpr, LAYERS: tl.constexpr, ACTIONS: tl.constexpr,
+    PADDED_ACTIONS: tl.constexpr, BLOCK: tl.constexpr,
 ):  # fmt: skip
-    """From the gradient of every step's new hidden state, by its action alone, to that of all gates; from the last step on."""
+    """From the gradient of the actions to that of the last layer and of all gates, before their tanh and sigmoids; from the last
+    step on."""
     run, start = tl.program_id(1), tl.program_id(0) * BLOCK
-    row, unit, below = tl.arange(0, BLOCK), tl.arange(0, WIDTH), tl.arange(0, WIDTH)
-    there = (row < rows - start)[:, None]
-    transposed = recurrent_w + run.to(tl.int64) * stride + below[:, None] + unit[None, :] * (3 * WIDTH)
+    mine = run.to(tl.int64) * stride
+    row, unit, below, action = tl.arange(0, BLOCK), tl.arange(0, WIDTH), tl.arange(0, WIDTH), tl.arange(0, PADDED_ACTIONS)
+    there, acting = (row < rows - start)[:, None], action < ACTIONS
+    transposed = recurrent_w + mine + below[:, None] + unit[None, :] * (3 * WIDTH)
     recurrent_update, recurrent_reset = rounded(tl.load(transposed)), rounded(tl.load(transposed + WIDTH))
     recurrent_candidate = rounded(tl.load(transposed + 2 * WIDTH))
+    out = rounded(tl.load(out_w + mine + unit[None, :] * ACTIONS + action[:, None], mask=acting[:, None], other=0.0))
     gradient = tl.zeros((BLOCK, WIDTH), tl.float32)  # of the hidden state after the step
     for back in range(STEPS):
         at = (run.to(tl.int64) * STEPS + STEPS - 1 - back) * rows + start
-        place = states + at * (4 * WIDTH) + (row[:, None] * (4 * WIDTH) + unit[None, :])
-        hidden, update = tl.load(place, mask=there, other=0.0), tl.load(place + WIDTH, mask=there, other=0.0)
-        reset, candidate = tl.load(place + 2 * WIDTH, mask=there, other=0.0), tl.load(place + 3 * WIDTH, mask=there, other=0.0)
-        gradient += tl.load(of_after + at * WIDTH + (row[:, None] * WIDTH + unit[None, :]), mask=there, other=0.0)
+        place, taken = at * ACTIONS + (row[:, None] * ACTIONS + action[None, :]), there & acting[None, :]
+        y = tl.load(found + place, mask=taken, other=0.0)
+        of_y = tl.load(of_actions + place, mask=taken, other=0.0) * (1 - y * y)
+        tl.store(of_out + place, of_y, mask=taken)
+        place = layers + at * (LAYERS * WIDTH) + (row[:, None] * (LAYERS * WIDTH) + unit[None, :])
+        hidden, reset = tl.load(place, mask=there, other=0.0), tl.load(place + 2 * WIDTH, mask=there, other=0.0)
+        candidate, update = tl.load(place + 4 * WIDTH, mask=there, other=0.0), tl.load(place + 5 * WIDTH, mask=there, other=0.0)
+        after = tl.load(place + 6 * WIDTH, mask=there, other=0.0)
+        gradient += tl.where(after > 0.0, tl.dot(rounded(of_y), out), 0.0)
         of_candidate = gradient * update * (1 - candidate * candidate)
         of_update = gradient * (candidate - hidden) * update * (1 - update)
         of_product = tl.dot(rounded(of_candidate), recurrent_candidate)  # of the reset gate times the hidden state

@@ -80,12 +80,30 @@ def test_policy(monkeypatch, runs, steps, sequences, agents, observation, action
 
     layout = networks.policy_layout(agents, observation, action, width)
     calls = []
-    unroll = policy.unroll
-    monkeypatch.setattr(policy, "unroll", lambda *given: calls.append(1) or unroll(*given))
+    unrolls = policy.unrolls
+    monkeypatch.setattr(policy, "unrolls", lambda *given: calls.append(1) or unrolls(*given))
     keep = (random(runs, sequences, steps) > -0.8).float().mT  # neither of these two is contiguous
     inputs = [drawn(layout, runs), random(runs, sequences, steps, agents, observation).transpose(1, 2), keep]
     compare(lambda parameters, *others: networks.policy_unroll(layout.unflatten(parameters), *others), inputs, wanted)
     assert calls == [1] and not keep.all()
+
+
+@needs_triton
+def test_a_target_policy_goes_beside_the_online_one():
+    """The same bits as of each alone, gradient included; the target's own have none."""
+    layout = networks.policy_layout(2, 13, 3, 32)
+    inputs = random(3, 5, 20, 2, 13).to(DEVICE), (random(3, 5, 20) > -0.8).float().to(DEVICE)
+    online, target = drawn(layout, 3).to(DEVICE).requires_grad_(), drawn(layout, 3).flip(0).to(DEVICE)
+    found = []
+    for unrolled in (
+        networks.policy_unrolls(layout.unflatten(online), layout.unflatten(target), *inputs),
+        [networks.policy_unroll(layout.unflatten(each), *inputs) for each in (online, target)],
+    ):
+        actions, others = unrolled
+        assert not others.requires_grad
+        found.append((actions, others, *torch.autograd.grad((actions * random(*actions.shape).to(DEVICE)).sum(), online)))
+    assert all(torch.equal(one, other) for one, other in zip(*found, strict=True))
+    assert not torch.equal(*found[0][:2])
 
 
 def critics(width: int):
