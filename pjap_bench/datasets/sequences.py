@@ -26,7 +26,7 @@ class Batch(NamedTuple):
     rewards: Tensor  # [R, T, B], shared by the agents, scaled
     terminals: Tensor  # [R, T, B], 1 where no value follows
     weights: Tensor  # [R, T, B], 0 where a step has no target
-    keep: Tensor  # [R, T, B], 0 where a step follows the end of an episode
+    keep: Tensor  # [R, T, B], 0 where a step follows the end of an episode: there, and at step 0, the hidden state is new
 
 
 class Played(NamedTuple):
@@ -97,7 +97,9 @@ class SequenceData:
         self._states = states.to(device)
         self._actions = (actions.clamp(-1.0, 1.0) if settings["clip_actions"] else actions).to(device)
         self._rewards = (torch.from_numpy(dataset.rewards) * settings["reward_scale"]).to(device)
-        self._ends = ends.to(device)
+        keep = torch.ones(length)
+        keep[1:] -= ends[:-1]
+        self._keep = keep.to(device)
         self._terminals = (ends - limits if masked else ends).to(device)
         self._weights = (1.0 - limits if masked else torch.ones(length)).to(device)
         #: which behaviour policy acted at each step, [L] int64
@@ -106,23 +108,21 @@ class SequenceData:
 
     def batch(self, starts: Tensor) -> Batch:
         """The sequences that begin at `starts`, [R, B]."""
-        played, index = self.played(starts), starts[:, None] + self._steps  # [R, T, B]
-        return Batch(
-            played.observations,
-            _at(self._states, index),
-            played.actions,
-            _at(self._rewards, index),
-            _at(self._terminals, index),
-            _at(self._weights, index),
-            played.keep,
-        )
+        index = self._index(starts)
+        observations, actions, keep = self._played(index)
+        learnt = (_at(each, index) for each in (self._rewards, self._terminals, self._weights))
+        return Batch(observations, _at(self._states, index), actions, *learnt, keep)
 
     def played(self, starts: Tensor) -> Played:
         """The same sequences without what only learning takes."""
-        index = starts[:, None] + self._steps
-        keep = 1.0 - _at(self._ends, (index - 1).clamp_min(0))
-        keep[:, 0] = 1.0  # a sequence begins with a fresh hidden state anyway
-        return Played(_at(self._observations, index), _at(self._actions, index), keep)
+        return self._played(self._index(starts))
+
+    def _index(self, starts: Tensor) -> Tensor:
+        """The steps of sequences, [R, T, B]."""
+        return starts[:, None] + self._steps
+
+    def _played(self, index: Tensor) -> Played:
+        return Played(*(_at(each, index) for each in (self._observations, self._actions, self._keep)))
 
 
 def _at(values: Tensor, index: Tensor) -> Tensor:

@@ -62,8 +62,9 @@ class Stack:
         self._uniform_sample = self.data.played(torch.as_tensor(np.stack(uniform)).to(device))
         self.updates = 0  # that were asked for; the next line is what the device has made of them
         self._updates = torch.zeros((), dtype=torch.int64, device=device)
-        shape = (self.settings["log_every"], len(self.runs))
-        self._window = {name: torch.zeros(shape, device=device) for name in (*self.algorithm.metrics, "distance_sampled")}
+        self._recorded = (*self.algorithm.metrics, "distance_sampled")
+        shape = (self.settings["log_every"], len(self._recorded), len(self.runs))
+        self._window = torch.zeros(shape, device=device)
         self._seen = torch.zeros(len(self.runs), len(self.data.policy_names), dtype=torch.int64, device=device)
         self._step = captured(self._update, self.tensors(), self.generators(), device)
 
@@ -77,7 +78,8 @@ class Stack:
         for _ in range(updates):
             self._step()
             self.updates += 1
-        return {name: values[first : first + updates].clone() for name, values in self._window.items()}
+        values = self._window[first : first + updates].clone()
+        return dict(zip(self._recorded, values.unbind(dim=1), strict=True))
 
     def _update(self) -> None:
         """One update: sample, learn, refresh, record."""
@@ -88,8 +90,9 @@ class Stack:
         for name, value in state.items():
             self._state[name].copy_(value)
         self._refresh(sampled, measures)
-        for name, value in (metrics | {"distance_sampled": measures["distance"].mean(dim=1)}).items():
-            self._window[name].index_copy_(0, row, value[None].to(self._window[name].dtype))
+        recorded = metrics | {"distance_sampled": measures["distance"].mean(dim=1)}
+        recorded = torch.stack([recorded[name].to(self._window.dtype) for name in self._recorded])
+        self._window.index_copy_(0, row, recorded[None])
         self._seen.scatter_add_(1, self.data.policy_of_step[sampled], torch.ones_like(sampled))
 
     def _refresh(self, sampled: Tensor, measures: dict[str, Tensor]) -> None:

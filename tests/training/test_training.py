@@ -616,7 +616,7 @@ def test_a_checkpoint_of_the_papers_size_is_small(noise_dataset, monkeypatch, na
     tensors = sum(value.numel() * value.element_size() for value in stack.tensors().values())
     streams = sum(len(each.get_state()) for each in stack.generators().values())
     pending = 10 * stack.policy.numel() * 4  # evaluations that are under way
-    metrics = settings["updates"] // settings["log_every"] * (len(stack._window) + 3 + 8)  # rows of a run; 8 behaviour policies
+    metrics = settings["updates"] // settings["log_every"] * (len(stack._recorded) + 3 + 8)  # rows of a run; 8 behaviour policies
     evaluations = settings["updates"] // settings["evaluation"]["every"] * settings["evaluation"]["episodes"]
     rows = len(stack.runs) * (metrics + evaluations)
     assert len(proposed.seeds) * (tensors + streams + pending + 100 * rows) < 60 * 2**20  # bytes of a row as JSON
