@@ -135,11 +135,11 @@ def _speed(bench: Bench, preset: str, precision: str, runs: int) -> Iterator[dic
     if bench.device.type == "cuda":
         peak = torch.cuda.max_memory_allocated() / 2**30
         yield table.row("peak memory of the device", work, [peak], "GiB", at=runs)
-    # Of fused operations torch sees nothing: their products are the same, what they move is less and not known.
+    _, moved = counted(stack._update)
+    # Torch sees no products inside kernels: they are those of the same update in tf32.
     products.set_up(1, "tf32" if precision == "tf32_fused" else precision)
-    for what, count in zip(("FLOP", "B"), counted(stack._update), strict=True):
-        if (what, precision) == ("B", "tf32_fused"):
-            continue
+    operations, _ = counted(stack._update)
+    for what, count in (("FLOP", operations), ("B", moved)):
         yield table.row(f"G{what} of an update and run", work, [count / runs / 1e9], f"G{what}", at=runs)
         yield table.row(f"G{what} a second", work, [count / each / 1e9 for each in seconds], f"G{what}/s", at=runs)
 
@@ -225,10 +225,23 @@ def differences(one: dict[str, np.ndarray], other: dict[str, np.ndarray]) -> dic
 
 
 def counted(step: Callable[[], None]) -> tuple[int, int]:
-    """Operations of a step's products, and bytes that its operations read and write, if nothing stays in a cache between two."""
+    """Operations of a step's products, and bytes that its operations read and write, if nothing stays in a cache between two.
+
+    Of a kernel of ours each argument counts once, however often its programs read it; of those that pick from all priorities
+    nothing does.
+    """
     flops, moved = FlopCounterMode(display=False), _Moved()
-    with flops, moved:
-        step()
+    own = [module for name, module in sys.modules.items() if name.startswith(f"{kernels.__name__}.")]
+    found = [each for module in own for each in vars(module).values() if hasattr(each, "pre_run_hooks")]
+    launched = {id(each): each for each in found if not each.fn.__module__.endswith(".proportional")}  # imported ones once
+    for each in launched.values():
+        each.add_pre_run_hook(moved.arguments)
+    try:
+        with flops, moved:
+            step()
+    finally:
+        for each in launched.values():
+            each.pre_run_hooks.remove(moved.arguments)
     return flops.get_total_flops(), moved.bytes
 
 
@@ -244,6 +257,10 @@ class _Moved(TorchDispatchMode):
     def __init__(self):
         super().__init__()
         self.bytes = 0
+
+    def arguments(self, *arguments, **constants) -> None:
+        """Of a kernel that torch does not see."""
+        self.bytes += sum(_size(each) for each in arguments if isinstance(each, Tensor))
 
     def __torch_dispatch__(self, func, types, args=(), kwargs=None):
         result = func(*args, **(kwargs or {}))
