@@ -37,11 +37,10 @@ class Priorities:
         # priority, and inside a block to its first or last such sequence.
         last = (cumulative < cumulative[:, -1:]).sum(dim=1, keepdim=True)
         block = torch.minimum(torch.searchsorted(cumulative, wanted, right=True), last)
-        inside = _cumulative(self._blocks[self._run, block].double())  # [R, B, _BLOCK]
+        inside = _sums_at_positive(self._blocks[self._run, block].double())  # [R, B, _BLOCK]
         rest = (wanted - (cumulative.gather(1, block) - self._sums.gather(1, block))).clamp_min(0.0)
-        offset = (inside <= rest[..., None]).sum(dim=2)
-        offset = torch.minimum(offset, (inside < inside[..., -1:]).sum(dim=2))
-        return block * _BLOCK + offset
+        reached = (inside > rest[..., None]) | (inside == inside.amax(dim=2, keepdim=True))
+        return block * _BLOCK + reached.byte().argmax(dim=2)  # the first one
 
     def set(self, indices: Tensor, values: Tensor) -> None:
         """Sets the priorities at `indices` [R, n]; a run with a value that is not finite keeps all of its own."""
@@ -65,11 +64,11 @@ class Priorities:
         return {"priorities": self._flat, "block_sums": self._sums, "cumulative": self._cumulative}
 
     def _of_blocks(self) -> Tensor:
-        """Cumulative sums of the blocks, [R, blocks]."""
+        """Cumulative sums of the blocks, [R, blocks]: never below the one before, and equal to it at a block without priority."""
         # With a row too many: a GPU adds up a single one in another order each time.
-        return _cumulative(torch.cat([self._sums, self._sums[:1]]))[:-1]
+        return _sums_at_positive(torch.cat([self._sums, self._sums[:1]]))[:-1].cummax(dim=1).values
 
 
-def _cumulative(values: Tensor) -> Tensor:
-    """Sums along the last axis: never below the one before, and equal to it at a zero, in whatever order a device adds."""
-    return torch.where(values > 0, values.cumsum(dim=-1), 0.0).cummax(dim=-1).values
+def _sums_at_positive(values: Tensor) -> Tensor:
+    """Sums along the last axis, 0 at a zero; in the order in which a GPU adds they may fall by a rounding."""
+    return torch.where(values > 0, values.cumsum(dim=-1), 0.0)
