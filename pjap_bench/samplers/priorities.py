@@ -3,6 +3,8 @@
 import torch
 from torch import Tensor
 
+from pjap_bench import kernels
+
 _BLOCK = 128  # a draw looks at one block and the sums of all; of 1,000,000 sequences 1024 took nine times as long
 
 
@@ -10,7 +12,7 @@ class Priorities:
     """Priorities of all sequences of R runs, 1 at the start.
 
     Sampling searches first among the sums of blocks of sequences, then inside one block. Priorities are kept in single
-    precision (a checkpoint holds them all) and summed in double.
+    precision (a checkpoint holds them all) and summed in double. Where kernels are taken, `kernels.proportional` does both.
     """
 
     def __init__(self, runs: int, starts: int, device: torch.device):
@@ -30,6 +32,10 @@ class Priorities:
 
     def sample(self, uniforms: Tensor) -> Tensor:
         """One draw from each of B equal shares of a run's total priority: uniforms [R, B] -> start indices [R, B]."""
+        if uniforms.device.type == kernels.DEVICE:
+            from pjap_bench.kernels import proportional
+
+            return proportional.sample(uniforms, self._blocks, self._sums, self._cumulative)
         size, cumulative = uniforms.shape[1], self._cumulative
         shares = torch.arange(size, dtype=torch.float64, device=uniforms.device)
         wanted = (shares + uniforms) / size * cumulative[:, -1:]  # [R, B]
@@ -44,6 +50,11 @@ class Priorities:
 
     def set(self, indices: Tensor, values: Tensor) -> None:
         """Sets the priorities at `indices` [R, n]; a run with a value that is not finite keeps all of its own."""
+        if indices.device.type == kernels.DEVICE:
+            from pjap_bench.kernels import proportional
+
+            proportional.change(indices, values, self._blocks, self._sums, self._cumulative)
+            return
         values = values.to(self._flat.dtype)
         sound = values.isfinite().all(dim=1, keepdim=True)
         values = torch.where(sound, values, self._flat.gather(1, indices))
