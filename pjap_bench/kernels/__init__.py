@@ -1,7 +1,8 @@
 """What a GPU does in one Triton kernel instead of many: `critic` and `policy` keep their layers on the chip, each equal to a
-function of `networks`, and `counted` draws the random numbers of all runs.
+function of `networks`, `counted` draws the random numbers of all runs, and `proportional` sequences by their priorities.
 
-With the precision `tf32_fused`, `networks` and `draws` call them where they fit; networks of other widths never come here.
+With the precision `tf32_fused`, `networks`, `draws` and `samplers` call them where they fit; networks of other widths never come
+here.
 Triton comes with torch's builds for a GPU only, so they are imported where they are called. Its interpreter
 (TRITON_INTERPRET=1) runs the same kernels on a CPU: that is how they are tested without a GPU.
 """

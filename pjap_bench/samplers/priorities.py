@@ -3,6 +3,8 @@
 import torch
 from torch import Tensor
 
+from pjap_bench import kernels
+
 _BLOCK = 128  # a draw looks at one block and the sums of all; of 1,000,000 sequences 1024 took nine times as long
 
 
@@ -10,7 +12,7 @@ class Priorities:
     """Priorities of all sequences of R runs, 1 at the start.
 
     Sampling searches first among the sums of blocks of sequences, then inside one block. Priorities are kept in single
-    precision (a checkpoint holds them all) and summed in double.
+    precision (a checkpoint holds them all) and summed in double. Where kernels are taken, `kernels.proportional` does both.
     """
 
     def __init__(self, runs: int, starts: int, device: torch.device):
@@ -30,6 +32,10 @@ class Priorities:
 
     def sample(self, uniforms: Tensor) -> Tensor:
         """One draw from each of B equal shares of a run's total priority: uniforms [R, B] -> start indices [R, B]."""
+        if uniforms.device.type == kernels.DEVICE:
+            from pjap_bench.kernels import proportional
+
+            return proportional.sample(uniforms, self._blocks, self._sums, self._cumulative)
         size, cumulative = uniforms.shape[1], self._cumulative
         shares = torch.arange(size, dtype=torch.float64, device=uniforms.device)
         wanted = (shares + uniforms) / size * cumulative[:, -1:]  # [R, B]
@@ -37,14 +43,18 @@ class Priorities:
         # priority, and inside a block to its first or last such sequence.
         last = (cumulative < cumulative[:, -1:]).sum(dim=1, keepdim=True)
         block = torch.minimum(torch.searchsorted(cumulative, wanted, right=True), last)
-        inside = _cumulative(self._blocks[self._run, block].double())  # [R, B, _BLOCK]
+        inside = _sums_at_positive(self._blocks[self._run, block].double())  # [R, B, _BLOCK]
         rest = (wanted - (cumulative.gather(1, block) - self._sums.gather(1, block))).clamp_min(0.0)
-        offset = (inside <= rest[..., None]).sum(dim=2)
-        offset = torch.minimum(offset, (inside < inside[..., -1:]).sum(dim=2))
-        return block * _BLOCK + offset
+        reached = (inside > rest[..., None]) | (inside == inside.amax(dim=2, keepdim=True))
+        return block * _BLOCK + reached.byte().argmax(dim=2)  # the first one
 
     def set(self, indices: Tensor, values: Tensor) -> None:
         """Sets the priorities at `indices` [R, n]; a run with a value that is not finite keeps all of its own."""
+        if indices.device.type == kernels.DEVICE:
+            from pjap_bench.kernels import proportional
+
+            proportional.change(indices, values, self._blocks, self._sums, self._cumulative)
+            return
         values = values.to(self._flat.dtype)
         sound = values.isfinite().all(dim=1, keepdim=True)
         values = torch.where(sound, values, self._flat.gather(1, indices))
@@ -65,11 +75,11 @@ class Priorities:
         return {"priorities": self._flat, "block_sums": self._sums, "cumulative": self._cumulative}
 
     def _of_blocks(self) -> Tensor:
-        """Cumulative sums of the blocks, [R, blocks]."""
+        """Cumulative sums of the blocks, [R, blocks]: never below the one before, and equal to it at a block without priority."""
         # With a row too many: a GPU adds up a single one in another order each time.
-        return _cumulative(torch.cat([self._sums, self._sums[:1]]))[:-1]
+        return _sums_at_positive(torch.cat([self._sums, self._sums[:1]]))[:-1].cummax(dim=1).values
 
 
-def _cumulative(values: Tensor) -> Tensor:
-    """Sums along the last axis: never below the one before, and equal to it at a zero, in whatever order a device adds."""
-    return torch.where(values > 0, values.cumsum(dim=-1), 0.0).cummax(dim=-1).values
+def _sums_at_positive(values: Tensor) -> Tensor:
+    """Sums along the last axis, 0 at a zero; in the order in which a GPU adds they may fall by a rounding."""
+    return torch.where(values > 0, values.cumsum(dim=-1), 0.0)

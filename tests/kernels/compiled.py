@@ -11,6 +11,7 @@ from triton.backends.compiler import GPUTarget
 from triton.runtime import JITFunction, driver
 
 from pjap_bench import draws, kernels, networks
+from pjap_bench.samplers.priorities import Priorities
 
 
 class Absent:
@@ -26,8 +27,11 @@ def compile_only(kernel: JITFunction, grid: tuple) -> object:
 
     def call(*arguments, **constants):
         found = kernel.warmup(*arguments, grid=grid, **constants)
+        ptx = found.asm["ptx"]
+        if found.name == "_sample":
+            assert "fma.rn.f64" not in ptx, "a product is added before it is rounded: not the draws of plain operations"
         if "WIDTH" in constants:  # of a network
-            matrix = sum(found.asm["ptx"].count(name) for name in ("wgmma.mma_async", "mma.sync"))
+            matrix = sum(ptx.count(name) for name in ("wgmma.mma_async", "mma.sync"))
             said = {"name": found.name, "shared": found.metadata.shared, "matrix_instructions": matrix}
             print(json.dumps(said | {"width": constants["WIDTH"]}), flush=True)
 
@@ -53,7 +57,12 @@ def main() -> None:
         networks.policy_unrolls(*both, *inputs)[0].sum().backward()
     own = draws.make([0, 1], torch.device("cpu"))
     own.normal(1216, 10, 6)
-    own.uniform(64, dtype=torch.float64)
+    uniforms = own.uniform(64, dtype=torch.float64)
+    for starts in (1_000_000, 100, 3_000_000):
+        priorities = Priorities(2, starts, torch.device("cpu"))
+        priorities.sample(uniforms)
+        for values in (uniforms, uniforms.float()):
+            priorities.set(torch.zeros(2, 64, dtype=torch.int64), values)
 
 
 if __name__ == "__main__":

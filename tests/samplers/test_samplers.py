@@ -15,13 +15,13 @@ STARTS = 3000  # not a multiple of the block
 CPU = torch.device("cpu")
 
 
-def make(name, settings, runs=1, **changes):
-    return samplers.make(name, runs, STARTS, settings | changes, CPU)
+def make(name, settings, runs=1, device=CPU, **changes):
+    return samplers.make(name, runs, STARTS, settings | changes, device)
 
 
-def draw_from(*seeds):
+def draw_from(*seeds, device=CPU):
     generators = [torch.Generator().manual_seed(seed) for seed in seeds]
-    return lambda size: torch.stack([torch.rand(size, dtype=torch.float64, generator=each) for each in generators])
+    return lambda size: torch.stack([torch.rand(size, dtype=torch.float64, generator=each) for each in generators]).to(device)
 
 
 def refresh_all(sampler, distances, update=1):
@@ -38,8 +38,8 @@ def drawn_often(sampler, size, times, seed):
 
 
 @pytest.mark.parametrize("name", samplers.SAMPLERS)
-def test_contract(name, settings):
-    sampler, draw = make(name, settings, runs=2), draw_from(0, 1)
+def test_contract(name, settings, device):
+    sampler, draw = make(name, settings, 2, device), draw_from(0, 1, device=device)
     assert sampler.measure in (None, "distance", "td_error")
     assert all(value.shape[0] == 2 for value in sampler.state().values())
     for update in range(1, 20):
@@ -57,28 +57,28 @@ def test_contract(name, settings):
 
 
 @pytest.mark.parametrize("name", samplers.SAMPLERS)
-def test_runs_side_by_side_are_runs_alone(name, settings):
-    together, alone = make(name, settings, runs=2), [make(name, settings) for _ in range(2)]
-    draw, draws = draw_from(3, 4), [draw_from(3), draw_from(4)]
+def test_runs_side_by_side_are_runs_alone(name, settings, device):
+    together, alone = make(name, settings, 2, device), [make(name, settings, device=device) for _ in range(2)]
+    draw, draws = draw_from(3, 4, device=device), [draw_from(seed, device=device) for seed in (3, 4)]
     for update in range(1, 30):
         sampled = together.sample(8, draw)
         single = [sampler.sample(8, own) for sampler, own in zip(alone, draws, strict=True)]
         assert torch.equal(sampled, torch.cat(single))
-        measures = torch.rand(2, 8, generator=torch.Generator().manual_seed(update))
+        measures = torch.rand(2, 8, generator=torch.Generator().manual_seed(update)).to(device)
         together.refresh(sampled, measures, torch.tensor(update))
         for run, sampler in enumerate(alone):
             sampler.refresh(single[run], measures[run : run + 1], torch.tensor(update))
 
 
 @pytest.mark.parametrize("name", samplers.SAMPLERS)
-def test_state_restores_the_future(name, settings):
-    first, second = make(name, settings), make(name, settings)
+def test_state_restores_the_future(name, settings, device):
+    first, second = (make(name, settings, device=device) for _ in range(2))
     random = torch.Generator().manual_seed(1)
     indices = torch.randperm(STARTS, generator=random)[:500]
-    first.refresh(indices[None], torch.rand(1, 500, generator=random), torch.tensor(10))
+    first.refresh(indices[None].to(device), torch.rand(1, 500, generator=random).to(device), torch.tensor(10))
     for key, value in second.state().items():
         value.copy_(first.state()[key])
-    assert torch.equal(*(sampler.sample(64, draw_from(2)) for sampler in (first, second)))
+    assert torch.equal(*(sampler.sample(64, draw_from(2, device=device)) for sampler in (first, second)))
 
 
 @pytest.mark.parametrize("name", samplers.SAMPLERS)
@@ -88,11 +88,11 @@ def test_uniform_before_any_refresh(name, settings):
 
 
 @pytest.mark.parametrize("name", [name for name in samplers.SAMPLERS if name != "uniform"])
-def test_numbers_that_are_not_finite_change_nothing_of_their_run(name, settings):
-    sampler = make(name, settings, runs=2)
+def test_numbers_that_are_not_finite_change_nothing_of_their_run(name, settings, device):
+    sampler = make(name, settings, 2, device)
     before = {key: value.clone() for key, value in sampler.state().items()}
-    measures = torch.tensor([[0.5, float("nan"), 0.1], [0.5, 0.2, 0.1]])
-    sampler.refresh(torch.tensor([[1, 2, 3]] * 2), measures, torch.tensor(1))
+    measures = torch.tensor([[0.5, float("nan"), 0.1], [0.5, 0.2, 0.1]], device=device)
+    sampler.refresh(torch.tensor([[1, 2, 3]] * 2, device=device), measures, torch.tensor(1))
     for key, value in sampler.state().items():
         assert torch.equal(value[0], before[key][0])
         assert not torch.equal(value[1], before[key][1])
@@ -205,10 +205,11 @@ def test_refresh_rules(settings, rule, size):
 
 
 @pytest.mark.parametrize("order", [[0, 1, 2], [2, 1, 0]])
-def test_a_sequence_that_is_there_twice_takes_its_smaller_priority(settings, order):
-    sampler = make("pjap", settings, steepness=1.0, epsilon=1e-9)
-    sampler.refresh(torch.tensor([[5, 9, 5]])[:, order], torch.tensor([[1.0, 0.5, 0.25]])[:, order], torch.tensor(1))
-    assert priorities(sampler)[[5, 9]].numpy() == pytest.approx(np.exp([-1.0, -0.25]) ** 0.99, rel=1e-6)
+def test_a_sequence_that_is_there_twice_takes_its_smaller_priority(settings, order, device):
+    sampler = make("pjap", settings, device=device, steepness=1.0, epsilon=1e-9)
+    indices, distances = torch.tensor([[5, 9, 5]])[:, order].to(device), torch.tensor([[1.0, 0.5, 0.25]])[:, order].to(device)
+    sampler.refresh(indices, distances, torch.tensor(1))
+    assert priorities(sampler)[[5, 9]].cpu().numpy() == pytest.approx(np.exp([-1.0, -0.25]) ** 0.99, rel=1e-6)
 
 
 def test_block_sums_do_not_drift(settings):
