@@ -1,9 +1,9 @@
 """What a GPU does in one Triton kernel instead of many: `critic` and `policy` keep their layers on the chip, each equal to a
-function of `networks`, and `counted` draws the random numbers of all runs.
+function of `networks`, `conservative` is the critics' loss, and `counted` draws the random numbers of all runs.
 
-With the precision `tf32_fused`, `networks` and `draws` call them where they fit; networks of other widths never come here.
-Triton comes with torch's builds for a GPU only, so they are imported where they are called. Its interpreter
-(TRITON_INTERPRET=1) runs the same kernels on a CPU: that is how they are tested without a GPU.
+With the precision `tf32_fused`, `networks`, `algorithms.maddpg_cql` and `draws` call them where they fit; networks of other
+widths never come here. Triton comes with torch's builds for a GPU only, so they are imported where they are called. Its
+interpreter (TRITON_INTERPRET=1) runs the same kernels on a CPU: that is how they are tested without a GPU.
 """
 
 import torch
@@ -14,6 +14,11 @@ from pjap_bench.errors import BenchError
 DEVICE: str | None = None  # on which kernels are taken; `products.set_up` says so
 _MOST = 64  # inputs, or action numbers of a policy: of more, or of wider layers than those below, the chip has no room
 _SHARED = 152  # KiB of a block's shared memory: the most that any kernel takes, of up to 64 inputs and action numbers
+
+
+def fit(inputs: Tensor) -> bool:
+    """Whether these go through kernels at all."""
+    return inputs.device.type == DEVICE and inputs.dtype == torch.float32
 
 
 def fit_critic(first: Tensor, states: Tensor) -> bool:
@@ -56,5 +61,4 @@ def padded(count: int) -> int:
 
 def _fit(weights: Tensor, inputs: Tensor) -> bool:
     """By the weights [..., I, W] of a first layer, and what goes into it, of which kernels give no gradient."""
-    fits = weights.device.type == DEVICE and weights.dtype == torch.float32 and weights.shape[-2] <= _MOST
-    return fits and not inputs.requires_grad
+    return fit(weights) and weights.shape[-2] <= _MOST and not inputs.requires_grad

@@ -11,6 +11,7 @@ from triton.backends.compiler import GPUTarget
 from triton.runtime import JITFunction, driver
 
 from pjap_bench import draws, kernels, networks
+from pjap_bench.kernels import conservative
 
 
 class Absent:
@@ -50,6 +51,9 @@ def main() -> None:
         inputs = torch.zeros(2, 20, 64, 2, observation), torch.ones(2, 20, 64)
         networks.policy_unroll(layout.unflatten(parameters), *inputs)
         networks.policy_unroll(layout.unflatten(parameters.requires_grad_()), *inputs).sum().backward()
+    actions, uniform, noise = (torch.zeros(2, *shape, 2, 3) for shape in ((20, 64), (1216, 10), (2, 1216, 10)))
+    joint, log_density = conservative.joint_actions(actions, actions, uniform, noise, 0.3)
+    conservative.losses(torch.zeros(2, 2, *joint.shape[1:3]), log_density, *torch.zeros(2, 2, 1216), 5.0)
     own = draws.make([0, 1], torch.device("cpu"))
     own.normal(1216, 10, 6)
     own.uniform(64, dtype=torch.float64)
