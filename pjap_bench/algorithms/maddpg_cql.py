@@ -102,7 +102,7 @@ class MaddpgCql:
         """r_t + discount (1 - terminal_t) min over the target twins at t + 1: [R, M]."""
         joint = target_actions[:, 1:].flatten(3).flatten(1, 2)[:, :, None]  # [R, M, 1, N * A]
         next_states = batch.states[:, 1:].flatten(1, 2)
-        following = critic_values(self.critic.unflatten(target_critic), next_states, joint).amin(dim=1)[..., 0]
+        following = critic_values(self.critic, target_critic, next_states, joint).amin(dim=1)[..., 0]
         rewards, terminals = batch.rewards[:, :-1].flatten(1), batch.terminals[:, :-1].flatten(1)
         return rewards + self._settings["discount"] * (1.0 - terminals) * following
 
@@ -120,7 +120,7 @@ class MaddpgCql:
         if kernels.fit(joint):
             from pjap_bench.kernels import conservative
 
-            values = critic_values(self.critic.unflatten(critic), states, joint)  # [R, 2, M, 1 + 3 n]
+            values = critic_values(self.critic, critic, states, joint)  # [R, 2, M, 1 + 3 n]
             weight = self._settings["cql_weight"]
             td_losses, cql_losses, of_values = conservative.losses(values, log_density, targets, weights, weight)
             (gradient,), values = torch.autograd.grad(values, critic, of_values), values.detach()[..., 0]
@@ -149,7 +149,7 @@ class MaddpgCql:
         self, critic: Tensor, states: Tensor, joint: Tensor, log_density: Tensor, targets: Tensor, weights: Tensor
     ) -> tuple[Tensor, Tensor, Tensor]:
         """Temporal-difference and conservative losses, and values of the data's joint actions (joint[:, :, 0]): [R, 2, M]."""
-        values = critic_values(self.critic.unflatten(critic), states, joint)  # [R, 2, M, 1 + 3 n]
+        values = critic_values(self.critic, critic, states, joint)  # [R, 2, M, 1 + 3 n]
         data_values, other_values = values[..., 0], values[..., 1:]
         # The joint actions are the same for all agents, their densities are not: [R, 2, M, N, 3 n].
         corrected = other_values[..., None, :] - log_density[:, None]
@@ -188,5 +188,5 @@ class MaddpgCql:
         own = torch.eye(actions.shape[3], dtype=torch.bool, device=actions.device)[:, :, None]  # [N, N, 1]
         joint = torch.where(own, actions[..., None, :, :], others[..., None, :, :])  # [R, T, B, N, N, A]
         joint = joint.flatten(4).flatten(1, 2)  # [R, T * B, N, N * A]
-        values = critic_values(self.critic.unflatten(critic), batch.states.flatten(1, 2), joint).amin(dim=1)  # [R, T * B, N]
+        values = critic_values(self.critic, critic, batch.states.flatten(1, 2), joint).amin(dim=1)  # [R, T * B, N]
         return -values.mean(dim=(1, 2)) + self._settings["action_penalty"] * actions.square().mean(dim=(1, 2, 3, 4))

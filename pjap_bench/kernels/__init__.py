@@ -22,8 +22,8 @@ def fit(inputs: Tensor) -> bool:
 
 
 def fit_critic(first: Tensor, states: Tensor) -> bool:
-    """Whether critics with these first weights [R, twins, I, W] go through `critic`."""
-    return first.shape[3] in (16, 32, 64, 128, 256) and _fit(first, states)
+    """Whether critics with these first weights [R, twins, I - 1, W] go through `critic`: the bias is one input more."""
+    return first.shape[3] in (16, 32, 64, 128, 256) and first.shape[2] < _MOST and _fit(first, states)
 
 
 def fit_policy(embed: Tensor, out: Tensor, observations: Tensor) -> bool:
@@ -57,6 +57,11 @@ def check() -> None:
 def padded(count: int) -> int:
     """The power of two that a kernel makes of a number of inputs or outputs, at least the 16 that a product needs."""
     return max(16, 1 << (count - 1).bit_length())
+
+
+def by_run(values: Tensor) -> Tensor:
+    """Values that are contiguous but for the run axis: some steps of all are no copy."""
+    return values if values[0].is_contiguous() else values.contiguous()
 
 
 def _fit(weights: Tensor, inputs: Tensor) -> bool:

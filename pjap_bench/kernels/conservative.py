@@ -11,6 +11,8 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
+from pjap_bench.kernels import by_run
+
 _BLOCK = 1024  # numbers of a tensor that a program has at hand
 
 
@@ -54,11 +56,12 @@ def losses(
         other its gradient to the values, [R, twins, M, K].
     """
     runs, twins, points, choices = values.shape
+    targets, weights = by_run(targets), by_run(weights)
     temporal, conservative = values.new_empty(2, runs, twins, points)
-    gradient, columns = torch.empty_like(values), triton.next_power_of_2(choices)
+    gradient, columns = values.new_empty(values.shape), triton.next_power_of_2(choices)
     block = max(1, _BLOCK // columns)
     _losses[triton.cdiv(points, block), twins, runs](
-        values, log_density, targets.contiguous(), weights.contiguous(), temporal, conservative, gradient, points,
+        values, log_density, targets, weights, temporal, conservative, gradient, points, targets.stride(0), weights.stride(0),
         cql_weight, 1 / (twins * points), CHOICES=choices, AGENTS=log_density.shape[2], COLUMNS=columns, BLOCK=block,
     )  # fmt: skip
     return temporal, conservative, gradient
@@ -98,10 +101,13 @@ def _joint_actions(
 
 @triton.jit
 def _losses(
-    values, log_density, targets, weights, temporal, conservative, gradient, points, cql_weight, share,
+    values, log_density, targets, weights, temporal, conservative, gradient, points, of_target, of_weight, cql_weight, share,
     CHOICES: tl.constexpr, AGENTS: tl.constexpr, COLUMNS: tl.constexpr, BLOCK: tl.constexpr,
 ):  # fmt: skip
-    """Some points of one twin; `share` is what a point's loss counts. What is not finite stays so: exp(inf - inf) is NaN."""
+    """Some points of one twin; what is not finite stays so: exp(inf - inf) is NaN.
+
+    `of_target` and `of_weight` numbers lie between two runs; `share` is what a point's loss counts.
+    """
     run, twin = tl.program_id(2).to(tl.int64), tl.program_id(1)
     point, choice = tl.program_id(0) * BLOCK + tl.arange(0, BLOCK), tl.arange(0, COLUMNS)[None, :]
     there = point < points
@@ -119,8 +125,8 @@ def _losses(
         log_sum += largest + tl.log(total)
         others += powers / total[:, None]
     of_data = tl.sum(tl.where(choice == 0, value, 0.0), axis=1)
-    error = of_data - tl.load(targets + run * points + point, mask=there, other=0.0)
-    error *= tl.load(weights + run * points + point, mask=there, other=0.0)
+    error = of_data - tl.load(targets + run * of_target + point, mask=there, other=0.0)
+    error *= tl.load(weights + run * of_weight + point, mask=there, other=0.0)
     tl.store(temporal + at, 0.5 * error * error, mask=there)
     tl.store(conservative + at, log_sum / AGENTS - of_data, mask=there)
     of_values = tl.where(choice == 0, (error - cql_weight)[:, None], others * (cql_weight / AGENTS)) * share

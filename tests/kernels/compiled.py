@@ -1,7 +1,7 @@
 """Compiles the kernels for an H100 or H200 on a machine without a GPU, from the calls that training makes at the paper's scale,
 and with as many inputs and action numbers as kernels take.
 
-Prints a line of JSON for every one of a network: what it takes of the chip.
+Prints a line of JSON for every one that multiplies matrices: what it takes of the chip.
 """
 
 import json
@@ -27,10 +27,10 @@ def compile_only(kernel: JITFunction, grid: tuple) -> object:
 
     def call(*arguments, **constants):
         found = kernel.warmup(*arguments, grid=grid, **constants)
-        if "WIDTH" in constants:  # of a network
-            matrix = sum(found.asm["ptx"].count(name) for name in ("wgmma.mma_async", "mma.sync"))
-            said = {"name": found.name, "shared": found.metadata.shared, "matrix_instructions": matrix}
-            print(json.dumps(said | {"width": constants["WIDTH"]}), flush=True)
+        matrix = sum(found.asm["ptx"].count(name) for name in ("wgmma.mma_async", "mma.sync"))
+        if matrix:
+            said = {"name": found.name, "shared": found.metadata.shared, "width": constants["WIDTH"]}
+            print(json.dumps(said), flush=True)
 
     return call
 
@@ -44,7 +44,7 @@ def main() -> None:
         for of_weights in (True, False):
             parameters, actions = torch.zeros(2, layout.size), torch.zeros(2, 100, 31, 6)
             (parameters if of_weights else actions).requires_grad_()
-            networks.critic_values(layout.unflatten(parameters), torch.zeros(2, 100, state), actions).sum().backward()
+            networks.critic_values(layout, parameters, torch.zeros(2, 100, state), actions).sum().backward()
     for observation, action in ((13, 3), (62, 64)):
         layout = networks.policy_layout(2, observation, action, 64)
         parameters = torch.zeros(2, layout.size)

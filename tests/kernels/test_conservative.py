@@ -19,6 +19,7 @@ NAMES = "values", "log_density", "targets", "weights"
 @pytest.fixture(autouse=True)
 def fused(monkeypatch):
     monkeypatch.setattr(kernels, "DEVICE", DEVICE.type)
+    monkeypatch.setattr(Tensor, "new_empty", lambda like, *shape, **options: like.new_zeros(*shape, **options).fill_(torch.nan))
 
 
 def random(*shape: int) -> Tensor:
@@ -47,12 +48,13 @@ def given(runs: int, points: int, agents: int, others: int) -> dict[str, Tensor]
     """Inputs of both losses. Values are so large that their powers have no room in float32."""
     shapes = (runs, 2, points, 1 + others), (runs, points, agents, others), (runs, points), (runs, points)
     values, log_density, targets, weights = (random(*shape) for shape in shapes)
-    return dict(zip(NAMES, (100 * values + 50, log_density, 100 * targets, (weights > -1).float()), strict=True))
+    weights = torch.cat([weights, weights], dim=1).gt(-1).float()[:, :points]  # some of all: not contiguous
+    return dict(zip(NAMES, (100 * values + 50, log_density, 100 * targets, weights), strict=True))
 
 
 def plain(values: Tensor, log_density: Tensor, targets: Tensor, weights: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     """By the definition of the losses, and torch's gradient."""
-    learner = SimpleNamespace(critic=SimpleNamespace(unflatten=lambda values: values))
+    learner = SimpleNamespace(critic=None)
     td_losses, cql_losses, _ = MaddpgCql._critic_losses(
         learner, values.requires_grad_(), None, None, log_density, targets, weights
     )
@@ -64,7 +66,7 @@ def plain(values: Tensor, log_density: Tensor, targets: Tensor, weights: Tensor)
 def test_losses(monkeypatch, runs, points, agents, others):
     from pjap_bench.kernels import conservative
 
-    monkeypatch.setattr("pjap_bench.algorithms.maddpg_cql.critic_values", lambda values, *_: values)
+    monkeypatch.setattr("pjap_bench.algorithms.maddpg_cql.critic_values", lambda layout, values, *_: values)
     inputs = given(runs, points, agents, others)
     assert not inputs["weights"].all()
     found = conservative.losses(**inputs, cql_weight=5.0)
@@ -116,6 +118,6 @@ def test_an_update_goes_through_them(noise_dataset, settings, monkeypatch, algor
     data = SequenceData(noise_dataset, settings, DEVICE)
     learner = make_algorithm(algorithm, data, settings)
     state = {name: value.to(DEVICE) for name, value in learner.initialise([torch.Generator().manual_seed(1)]).items()}
-    noise = draws.make([2], DEVICE)
+    noise = draws.Streams([torch.Generator(DEVICE).manual_seed(2)])
     learner.gradients(state, data.batch(torch.tensor([[0, 5]], device=DEVICE)), noise)
     assert calls == ["joint_actions", "losses"]
