@@ -144,25 +144,26 @@ def policy_unrolls(
     return policy_unroll(online, observations, keep), target_actions
 
 
-def critic_values(parameters: dict[str, Tensor], states: Tensor, actions: Tensor) -> Tensor:
+def critic_values(layout: Layout, flat: Tensor, states: Tensor, actions: Tensor) -> Tensor:
     """Twin values of several joint actions in each state.
 
     Args:
+        layout: of `critic_layout`.
+        flat: all parameters, [R, parameters].
         states: [R, M, S].
         actions: joint actions, [R, M, K, N * A].
 
     Returns:
         [R, twins, M, K].
     """
-    runs, points, choices, _ = actions.shape
+    parameters, (runs, points, choices, _) = layout.unflatten(flat), actions.shape
+    if kernels.fit_critic(parameters["first_w"], states):
+        from pjap_bench.kernels import critic
+
+        return critic.values(layout.unflatten, flat, states, actions)
     twins = parameters["first_w"].shape[1]
     # The first bias is the weight of an input of 1: adding it, and summing its gradient, would go through a whole layer again.
     first = torch.cat([parameters["first_w"], parameters["first_b"]], dim=2)  # [R, twins, S + N * A + 1, width]
-    if kernels.fit_critic(first, states):
-        from pjap_bench.kernels import critic
-
-        values = critic.values(states, actions, first, parameters["second_w"], parameters["second_b"], parameters["out_w"])
-        return values + parameters["out_b"]
     one = actions.new_ones(1, 1, 1, 1).expand(runs, points, choices, 1)
     inputs = torch.cat([states[:, :, None].expand(-1, -1, choices, -1), actions, one], dim=-1).flatten(1, 2)
     stack = {name: value.flatten(0, 1) for name, value in parameters.items()}  # [R * twins, in, out]

@@ -10,7 +10,7 @@ import math
 import torch
 from torch import Tensor
 
-from pjap_bench import products
+from pjap_bench import kernels, products
 from pjap_bench.algorithms.update import State, Updated, mean_distance, rmsprop
 from pjap_bench.datasets.sequences import Batch, Played, SequenceData
 from pjap_bench.draws import Draws
@@ -98,7 +98,7 @@ class MaddpgCql:
         """r_t + discount (1 - terminal_t) min over the target twins at t + 1: [R, M]."""
         joint = target_actions[:, 1:].flatten(3).flatten(1, 2)[:, :, None]  # [R, M, 1, N * A]
         next_states = batch.states[:, 1:].flatten(1, 2)
-        following = critic_values(self.critic.unflatten(target_critic), next_states, joint).amin(dim=1)[..., 0]
+        following = critic_values(self.critic, target_critic, next_states, joint).amin(dim=1)[..., 0]
         rewards, terminals = batch.rewards[:, :-1].flatten(1), batch.terminals[:, :-1].flatten(1)
         return rewards + self._settings["discount"] * (1.0 - terminals) * following
 
@@ -107,59 +107,76 @@ class MaddpgCql:
     ) -> tuple[Tensor, dict[str, Tensor], Tensor]:
         """Gradient of the temporal-difference loss plus `cql_weight` times the conservative one, averaged over the twins.
 
-        Losses are means over points, so the gradient is summed over parts of them that fit a processor's cache.
-
         Returns:
             the gradient [R, parameters], the metrics, and every sequence's temporal-difference loss [R, B], which samplers
             may learn from.
         """
-        data = batch.actions[:, :-1].flatten(3).flatten(1, 2)  # [R, M, N * A]
-        others, log_density = self._out_of_distribution(actions, draws)
-        joint = torch.cat([data[:, :, None], *others], dim=2)  # [R, M, 1 + 3 n, N * A]: one evaluation serves all
+        joint, log_density = self._compared(batch.actions, actions, draws)  # one evaluation serves all
         states, weights = batch.states[:, :-1].flatten(1, 2), batch.weights[:, :-1].flatten(1)
-        inputs = (states, joint, log_density, targets, weights)
-        hidden = 2 * joint.shape[0] * joint.shape[2] * self._settings["critic_width"]  # numbers of a layer, by point
-        gradient, parts = torch.zeros_like(critic), []
-        for part in products.parts(joint.shape[1], hidden, joint.device):
-            errors, conservative, values = self._critic_errors(critic, *(each[:, part] for each in inputs))
-            loss = (0.5 * errors.square() + self._settings["cql_weight"] * conservative).sum() / (2 * joint.shape[1])
-            gradient += torch.autograd.grad(loss, critic)[0]
-            parts.append((errors.detach(), conservative.detach(), values.detach()))
-        errors, conservative, values = (torch.cat(each, dim=2) for each in zip(*parts, strict=True))
-        td_error = 0.5 * errors.square().unflatten(2, (-1, batch.rewards.shape[2])).mean(dim=(1, 2))  # over twins and steps
-        means = {"cql_loss": conservative.mean(dim=(1, 2)), "q_value": values.mean(dim=(1, 2))}
+        if kernels.fit(joint):
+            from pjap_bench.kernels import conservative
+
+            values = critic_values(self.critic, critic, states, joint)  # [R, 2, M, 1 + 3 n]
+            weight = self._settings["cql_weight"]
+            td_losses, cql_losses, of_values = conservative.losses(values, log_density, targets, weights, weight)
+            (gradient,), values = torch.autograd.grad(values, critic, of_values), values.detach()[..., 0]
+        else:
+            gradient, td_losses, cql_losses, values = self._in_parts(critic, states, joint, log_density, targets, weights)
+        td_error = td_losses.unflatten(2, (-1, batch.rewards.shape[2])).mean(dim=(1, 2))  # over twins and steps
+        means = {"cql_loss": cql_losses.mean(dim=(1, 2)), "q_value": values.mean(dim=(1, 2))}
         return gradient, {"td_loss": td_error.mean(dim=1)} | means, td_error
 
-    def _critic_errors(
+    def _in_parts(self, critic: Tensor, *inputs: Tensor) -> tuple[Tensor, ...]:
+        """The same gradient, and what `_critic_losses` makes of these inputs.
+
+        Losses are means over points, so the gradient is summed over parts of them that fit a processor's cache.
+        """
+        runs, points, choices, _ = inputs[1].shape
+        gradient, parts = torch.zeros_like(critic), []
+        numbers = 2 * runs * choices * self._settings["critic_width"]  # of a layer, by point
+        for part in products.parts(points, numbers, critic.device):
+            td_losses, cql_losses, values = self._critic_losses(critic, *(each[:, part] for each in inputs))
+            loss = (td_losses + self._settings["cql_weight"] * cql_losses).sum() / (2 * points)
+            gradient += torch.autograd.grad(loss, critic)[0]
+            parts.append((td_losses.detach(), cql_losses.detach(), values.detach()))
+        return gradient, *(torch.cat(each, dim=2) for each in zip(*parts, strict=True))
+
+    def _critic_losses(
         self, critic: Tensor, states: Tensor, joint: Tensor, log_density: Tensor, targets: Tensor, weights: Tensor
     ) -> tuple[Tensor, Tensor, Tensor]:
-        """Temporal-difference errors, conservative losses and values of the data's joint actions (joint[:, :, 0]): [R, 2, M]."""
-        values = critic_values(self.critic.unflatten(critic), states, joint)  # [R, 2, M, 1 + 3 n]
+        """Temporal-difference and conservative losses, and values of the data's joint actions (joint[:, :, 0]): [R, 2, M]."""
+        values = critic_values(self.critic, critic, states, joint)  # [R, 2, M, 1 + 3 n]
         data_values, other_values = values[..., 0], values[..., 1:]
         # The joint actions are the same for all agents, their densities are not: [R, 2, M, N, 3 n].
         corrected = other_values[..., None, :] - log_density[:, None]
         conservative = torch.logsumexp(corrected, dim=-1).mean(dim=-1) - data_values
-        return (data_values - targets[:, None]) * weights[:, None], conservative, data_values  # a weight is 0 or 1
+        errors = (data_values - targets[:, None]) * weights[:, None]  # a weight is 0 or 1
+        return 0.5 * errors.square(), conservative, data_values
 
-    def _out_of_distribution(self, actions: Tensor, draws: Draws) -> tuple[list[Tensor], Tensor]:
-        """n joint actions of each of three kinds at every t < T - 1, and their log-densities per agent.
+    def _compared(self, data: Tensor, actions: Tensor, draws: Draws) -> tuple[Tensor, Tensor]:
+        """The data's joint action at every t < T - 1, n of each of three other kinds, and the others' log-densities per agent.
 
         Uniform in [-1, 1]; the online policy's action at t plus noise; its action at t + 1 plus noise. Noisy ones are
         clipped, but the density is the unclipped noise's.
 
         Returns:
-            three of [R, M, n, N * A], and [R, M, N, 3 n].
+            [R, M, 1 + 3 n, N * A] and [R, M, N, 3 n].
         """
         runs, steps, sequences, agents, size = actions.shape
         count, sigma = self._settings["ood_actions"], self._settings["cql_sigma"]
         shape = ((steps - 1) * sequences, count, agents, size)
-        uniform, noise = draws.uniform(*shape) * 2 - 1, draws.normal(2, *shape)
+        uniform, noise = draws.uniform(*shape), draws.normal(2, *shape)
+        if kernels.fit(actions):
+            from pjap_bench.kernels import conservative
+
+            return conservative.joint_actions(data, actions, uniform, noise, sigma)
         centres = torch.stack([actions[:, :-1].flatten(1, 2), actions[:, 1:].flatten(1, 2)], dim=1)  # [R, 2, M, N, A]
         noisy = (centres[:, :, :, None] + sigma * noise).clamp(-1.0, 1.0)
+        kinds = data[:, :-1].flatten(1, 2)[:, :, None], uniform * 2 - 1, noisy[:, 0], noisy[:, 1]  # [R, M, 1 or n, N, A]
         flat = torch.full((runs, shape[0], count, agents), size * math.log(0.5), device=actions.device)
         gaussian = -0.5 * noise.square().sum(dim=-1) - size * math.log(sigma * math.sqrt(2 * math.pi))  # [R, 2, M, n, N]
         log_density = torch.cat([flat, gaussian[:, 0], gaussian[:, 1]], dim=2)  # [R, M, 3 n, N]
-        return [each.flatten(3) for each in (uniform, noisy[:, 0], noisy[:, 1])], log_density.transpose(2, 3)
+        return torch.cat(kinds, dim=2).flatten(3), log_density.transpose(2, 3)
 
     def _policy_loss(self, critic: Tensor, batch: Batch, actions: Tensor) -> Tensor:
         """Eq. 3: each agent climbs the critic with its own action, given the others'; [R]."""
@@ -167,5 +184,5 @@ class MaddpgCql:
         own = torch.eye(actions.shape[3], dtype=torch.bool, device=actions.device)[:, :, None]  # [N, N, 1]
         joint = torch.where(own, actions[..., None, :, :], others[..., None, :, :])  # [R, T, B, N, N, A]
         joint = joint.flatten(4).flatten(1, 2)  # [R, T * B, N, N * A]
-        values = critic_values(self.critic.unflatten(critic), batch.states.flatten(1, 2), joint).amin(dim=1)  # [R, T * B, N]
+        values = critic_values(self.critic, critic, batch.states.flatten(1, 2), joint).amin(dim=1)  # [R, T * B, N]
         return -values.mean(dim=(1, 2)) + self._settings["action_penalty"] * actions.square().mean(dim=(1, 2, 3, 4))

@@ -1,9 +1,9 @@
 """What a GPU does in one Triton kernel instead of many: `critic` and `policy` keep their layers on the chip, each equal to a
-function of `networks`, `counted` draws the random numbers of all runs, and `proportional` sequences by their priorities.
+function of `networks`, `conservative` is the critics' loss, `counted` draws the random numbers of all runs and `proportional`
+sequences by their priorities.
 
-With the precision `tf32_fused`, `networks`, `draws` and `samplers` call them where they fit; networks of other widths never come
-here.
-Triton comes with torch's builds for a GPU only, so they are imported where they are called. Its interpreter
+With the precision `tf32_fused` the functions that they replace call them where they fit; networks of other widths never come
+here. Triton comes with torch's builds for a GPU only, so they are imported where they are called. Its interpreter
 (TRITON_INTERPRET=1) runs the same kernels on a CPU: that is how they are tested without a GPU.
 """
 
@@ -17,9 +17,14 @@ _MOST = 64  # inputs, or action numbers of a policy: of more, or of wider layers
 _SHARED = 152  # KiB of a block's shared memory: the most that any kernel takes, of up to 64 inputs and action numbers
 
 
+def fit(inputs: Tensor) -> bool:
+    """Whether these go through kernels at all."""
+    return inputs.device.type == DEVICE and inputs.dtype == torch.float32
+
+
 def fit_critic(first: Tensor, states: Tensor) -> bool:
-    """Whether critics with these first weights [R, twins, I, W] go through `critic`."""
-    return first.shape[3] in (16, 32, 64, 128, 256) and _fit(first, states)
+    """Whether critics with these first weights [R, twins, I - 1, W] go through `critic`: the bias is one input more."""
+    return first.shape[3] in (16, 32, 64, 128, 256) and first.shape[2] < _MOST and _fit(first, states)
 
 
 def fit_policy(embed: Tensor, out: Tensor, observations: Tensor) -> bool:
@@ -55,7 +60,11 @@ def padded(count: int) -> int:
     return max(16, 1 << (count - 1).bit_length())
 
 
+def by_run(values: Tensor) -> Tensor:
+    """Values that are contiguous but for the run axis: some steps of all are no copy."""
+    return values if values[0].is_contiguous() else values.contiguous()
+
+
 def _fit(weights: Tensor, inputs: Tensor) -> bool:
     """By the weights [..., I, W] of a first layer, and what goes into it, of which kernels give no gradient."""
-    fits = weights.device.type == DEVICE and weights.dtype == torch.float32 and weights.shape[-2] <= _MOST
-    return fits and not inputs.requires_grad
+    return fit(weights) and weights.shape[-2] <= _MOST and not inputs.requires_grad

@@ -5,10 +5,8 @@ Triton's interpreter knows none of them; there everything is float32, and nothin
 
 import triton
 import triton.language as tl
-from torch import Tensor
 
 _COMPILED = tl.constexpr(not triton.knobs.runtime.interpret)
-_BLOCK = 1024
 
 
 @triton.jit
@@ -58,22 +56,3 @@ def tanh(x):
 @triton.jit
 def relu(x):
     return tl.maximum(x, 0.0, propagate_nan=tl.PropagateNan.ALL)
-
-
-def rounded_copy(weights: Tensor) -> Tensor:
-    """A contiguous copy of weights [R, twins, rows, columns] of any strides, rounded."""
-    runs, twins, rows, columns = weights.shape
-    found = weights.new_empty(weights.shape)
-    _copy[triton.cdiv(rows * columns, _BLOCK), twins, runs](
-        weights, found, rows * columns, *weights.stride(), COLUMNS=columns, BLOCK=_BLOCK
-    )
-    return found
-
-
-@triton.jit
-def _copy(weights, found, numbers, of_run, of_twin, of_row, of_column, COLUMNS: tl.constexpr, BLOCK: tl.constexpr):
-    run, twin = tl.program_id(2).to(tl.int64), tl.program_id(1)
-    at = tl.program_id(0) * BLOCK + tl.arange(0, BLOCK)
-    place = run * of_run + twin * of_twin + at // COLUMNS * of_row + at % COLUMNS * of_column
-    value = rounded(tl.load(weights + place, mask=at < numbers))
-    tl.store(found + (run * tl.num_programs(1) + twin) * numbers + at, value, mask=at < numbers)

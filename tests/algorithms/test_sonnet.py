@@ -27,11 +27,11 @@ def tensors(arrays: dict[str, np.ndarray], precision: str) -> dict[str, Tensor]:
     return {name: torch.from_numpy(np.asarray(array))[None].to(getattr(torch, precision)) for name, array in arrays.items()}
 
 
-def laid_out(layout: Layout, values: dict[str, Tensor]) -> dict[str, Tensor]:
-    """Sonnet's arrays through one tensor of all parameters."""
+def laid_out(layout: Layout, values: dict[str, Tensor]) -> Tensor:
+    """Sonnet's arrays as one tensor of all parameters."""
     assert {name: tuple(values[name].shape[1:]) for name in layout.shapes} == layout.shapes
     flat = torch.cat([values[name].flatten(1) for name in layout.shapes], dim=1)
-    return layout.unflatten(torch.nn.functional.pad(flat, (0, layout.sizes[-1])))
+    return torch.nn.functional.pad(flat, (0, layout.sizes[-1]))
 
 
 def assert_close(ours: Tensor, sonnets: Tensor, tolerance: float) -> None:
@@ -64,7 +64,8 @@ def test_policy(precision):
     expected = given[f"actions_{precision}"]
     _, steps, sequences, agents, observation = given["observations"].shape
     width = given["embed_w"].shape[-1]
-    parameters = laid_out(policy_layout(agents, observation, expected.shape[-1], width), given)
+    layout = policy_layout(agents, observation, expected.shape[-1], width)
+    parameters = layout.unflatten(laid_out(layout, given))
     assert_close(policy_unroll(parameters, given["observations"], given["keep"]), expected, PRECISIONS[precision])
 
     hidden = torch.zeros(1, sequences * agents, width, dtype=expected.dtype)
@@ -80,8 +81,8 @@ def test_critic(precision):
     given = tensors(load("critic"), precision)
     state, joint = given["states"].shape[-1], given["actions"].shape[-1]
     given |= {name: given[name].unsqueeze(2) for name in ("first_b", "second_b", "out_b")}
-    parameters = laid_out(critic_layout(state, joint, given["second_w"].shape[-1]), given)
-    values = critic_values(parameters, given["states"], given["actions"])
+    layout = critic_layout(state, joint, given["second_w"].shape[-1])
+    values = critic_values(layout, laid_out(layout, given), given["states"], given["actions"])
     assert_close(values, given[f"values_{precision}"], PRECISIONS[precision])
 
 

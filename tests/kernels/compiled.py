@@ -1,7 +1,7 @@
 """Compiles the kernels for an H100 or H200 on a machine without a GPU, from the calls that training makes at the paper's scale,
 and with as many inputs and action numbers as kernels take.
 
-Prints a line of JSON for every one of a network: what it takes of the chip.
+Prints a line of JSON for every one that multiplies matrices: what it takes of the chip.
 """
 
 import json
@@ -11,6 +11,7 @@ from triton.backends.compiler import GPUTarget
 from triton.runtime import JITFunction, driver
 
 from pjap_bench import draws, kernels, networks
+from pjap_bench.kernels import conservative
 from pjap_bench.samplers.priorities import Priorities
 
 
@@ -30,10 +31,9 @@ def compile_only(kernel: JITFunction, grid: tuple) -> object:
         ptx = found.asm["ptx"]
         if found.name == "_sample":
             assert "fma.rn.f64" not in ptx, "a product is added before it is rounded: not the draws of plain operations"
-        if "WIDTH" in constants:  # of a network
-            matrix = sum(ptx.count(name) for name in ("wgmma.mma_async", "mma.sync"))
-            said = {"name": found.name, "shared": found.metadata.shared, "matrix_instructions": matrix}
-            print(json.dumps(said | {"width": constants["WIDTH"]}), flush=True)
+        if any(name in ptx for name in ("wgmma.mma_async", "mma.sync")):
+            said = {"name": found.name, "shared": found.metadata.shared, "width": constants["WIDTH"]}
+            print(json.dumps(said), flush=True)
 
     return call
 
@@ -47,7 +47,7 @@ def main() -> None:
         for of_weights in (True, False):
             parameters, actions = torch.zeros(2, layout.size), torch.zeros(2, 100, 31, 6)
             (parameters if of_weights else actions).requires_grad_()
-            networks.critic_values(layout.unflatten(parameters), torch.zeros(2, 100, state), actions).sum().backward()
+            networks.critic_values(layout, parameters, torch.zeros(2, 100, state), actions).sum().backward()
     for observation, action in ((13, 3), (62, 64)):
         layout = networks.policy_layout(2, observation, action, 64)
         parameters = torch.zeros(2, layout.size)
@@ -55,6 +55,9 @@ def main() -> None:
         networks.policy_unroll(layout.unflatten(parameters), *inputs)
         both = layout.unflatten(parameters.requires_grad_()), layout.unflatten(torch.zeros(2, layout.size))
         networks.policy_unrolls(*both, *inputs)[0].sum().backward()
+    actions, uniform, noise = (torch.zeros(2, *shape, 2, 3) for shape in ((20, 64), (1216, 10), (2, 1216, 10)))
+    joint, log_density = conservative.joint_actions(actions, actions, uniform, noise, 0.3)
+    conservative.losses(torch.zeros(2, 2, *joint.shape[1:3]), log_density, *torch.zeros(2, 2, 1216), 5.0)
     own = draws.make([0, 1], torch.device("cpu"))
     own.normal(1216, 10, 6)
     uniforms = own.uniform(64, dtype=torch.float64)

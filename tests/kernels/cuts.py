@@ -1,6 +1,6 @@
 """Times the kernels in several cuts on a GPU, at the sizes of Figure 6: python -m tests.kernels.cuts
 
-What is fastest goes into `_FORWARD`, `_BACKWARD`, `_SECOND` and `_TILES` of `critic.py` and `policy.py`. A line is the median of
+What is fastest goes into `_FORWARD`, `_BACKWARD`, `_SECOND` and `_ROWS` of `critic.py` and `policy.py`. A line is the median of
 the milliseconds of a forward pass and its gradient; `own` is the cut that the module has, and `separate` what they replace.
 """
 
@@ -47,7 +47,7 @@ def main(device: torch.device, runs: int = 40, points: int = 1216, sequences: in
         seen = torch.randn(runs, points, 17, device=device), torch.rand(runs, points, 31, 6, device=device)
 
         def critics(layout=layout, parameters=parameters, seen=seen) -> None:
-            torch.autograd.grad(networks.critic_values(layout.unflatten(parameters), *seen).sum(), parameters)
+            torch.autograd.grad(networks.critic_values(layout, parameters, *seen).sum(), parameters)
 
         time_cuts(f"critics of {width}", critic, ("_FORWARD", "_BACKWARD", "_SECOND"), width > 128, critics, device, repetitions)
     layout = networks.policy_layout(2, 13, 3, 64)
