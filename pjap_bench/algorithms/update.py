@@ -4,6 +4,8 @@ from typing import NamedTuple
 
 from torch import Tensor
 
+from pjap_bench import kernels
+
 State = dict[str, Tensor]  # every tensor of a training state, [R, ...]
 
 
@@ -22,6 +24,10 @@ def rmsprop(parameters: Tensor, gradient: Tensor, mean_square: Tensor, rate: flo
         the new parameters and the new running mean of squared gradients, [R, parameters] each.
     """
     decay, epsilon = settings["rmsprop_decay"], settings["rmsprop_epsilon"]
+    if kernels.fit(parameters):
+        from pjap_bench.kernels import rmsprop
+
+        return rmsprop.step(parameters, gradient, mean_square, rate, decay, epsilon)
     mean_square = mean_square.lerp(gradient.square(), 1.0 - decay)
     return parameters - rate * gradient * (mean_square + epsilon).rsqrt(), mean_square
 

@@ -13,6 +13,7 @@ from torch import Tensor
 from pjap_bench import config, draws, kernels, networks
 from pjap_bench.algorithms import ALGORITHMS
 from pjap_bench.algorithms import make as make_algorithm
+from pjap_bench.algorithms.update import rmsprop
 from pjap_bench.datasets.sequences import SequenceData
 from pjap_bench.errors import BenchError
 from tests.kernels.conftest import DEVICE, needs_triton
@@ -132,6 +133,22 @@ def test_networks_of_the_papers_size(of):
     for one, other in zip(*found, strict=True):
         assert ((one - other).norm() / other.norm()) < 1e-3
         assert abs((one * other).sum() / other.square().sum() - 1) < 2e-4
+
+
+@needs_triton
+def test_a_step_of_rmsprop(monkeypatch):
+    settings = {"rmsprop_decay": 0.9, "rmsprop_epsilon": 1e-10}
+    given = [scale * random(*[5, 700, 2][:axes]).flatten(1).to(DEVICE) for axes, scale in ((3, 1.0), (3, 1e-4), (3, 1e-8))]
+    parameters, gradient, mean_square = given[0], given[1].flip(0), given[2].abs()
+    gradient[:, :2], mean_square[:, 1:3] = 0.0, 0.0
+    gradient[1, 3] = torch.nan
+    found = []
+    for device in (DEVICE.type, None):
+        monkeypatch.setattr(kernels, "DEVICE", device)
+        found.append(rmsprop(parameters, gradient, mean_square, 1e-3, settings))
+    for one, other in zip(*found, strict=True):
+        torch.testing.assert_close(one, other, rtol=2e-6, atol=0.0, equal_nan=True)
+        assert one.isnan().sum() == 1
 
 
 @needs_triton
