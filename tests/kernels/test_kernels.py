@@ -20,6 +20,7 @@ from tests.kernels.conftest import DEVICE, needs_triton
 
 # Of values, in tf32 (the interpreter multiplies in float32), and of gradients, where a unit counts whole that it moves across 0.
 ERRORS = (1e-3, 5e-2) if DEVICE.type == "cuda" else (2e-6, 2e-6)
+POINTS, SEQUENCES = (1216, 64) if DEVICE.type == "cuda" else (3, 2)  # the paper's; the interpreter is slow
 
 
 @pytest.fixture(autouse=True)
@@ -110,25 +111,31 @@ def test_a_target_policy_goes_beside_the_online_one():
 
 
 def critics(width: int):
-    shapes = (2, 1216, 17), (2, 1216, 31, 6)
-    return networks.critic_layout(17, 6, width), networks.critic_values, [random(*shape) for shape in shapes]
+    layout, inputs = networks.critic_layout(17, 6, width), [random(2, POINTS, 17), random(2, POINTS, 31, 6)]
+    return layout, lambda *given: networks.critic_values(layout, *given), inputs
 
 
 def policies():
-    return networks.policy_layout(2, 13, 3, 64), networks.policy_unroll, [random(2, 20, 64, 2, 13), torch.ones(2, 20, 64)]
+    layout, inputs = networks.policy_layout(2, 13, 3, 64), [random(2, 20, SEQUENCES, 2, 13), torch.ones(2, 20, SEQUENCES)]
+    return layout, lambda parameters, *others: networks.policy_unroll(layout.unflatten(parameters), *others), inputs
 
 
 @needs_triton
-@pytest.mark.usefixtures("gpu")
 @pytest.mark.parametrize(
-    "of", [lambda: critics(128), lambda: critics(256), policies], ids=["critics 128", "critics 256", "policies"]
+    "of",
+    [
+        lambda: critics(128),
+        pytest.param(lambda: critics(256), marks=pytest.mark.skipif(DEVICE.type == "cpu", reason="the interpreter is slow")),
+        policies,
+    ],
+    ids=["critics 128", "critics 256", "policies"],
 )
 def test_networks_of_the_papers_size(of):
     """Of a loss that all rows move alike, gradients are as near as values; and both are rounded, not cut off to tf32."""
     (layout, function, inputs), found = of(), []
     for dtype in (torch.float32, torch.float64):
         parameters, *others = (each.to(DEVICE, dtype) for each in (drawn(layout, 2), *inputs))
-        values = function(layout.unflatten(parameters.requires_grad_()), *others)
+        values = function(parameters.requires_grad_(), *others)
         found.append([values.detach(), *torch.autograd.grad(values.square().mean(), parameters)])
     for one, other in zip(*found, strict=True):
         assert ((one - other).norm() / other.norm()) < 1e-3
@@ -146,8 +153,8 @@ def test_a_step_of_rmsprop(monkeypatch):
     for device in (DEVICE.type, None):
         monkeypatch.setattr(kernels, "DEVICE", device)
         found.append(rmsprop(parameters, gradient, mean_square, 1e-3, settings))
-    for one, other in zip(*found, strict=True):
-        torch.testing.assert_close(one, other, rtol=2e-6, atol=0.0, equal_nan=True)
+    for one, other, least in zip(*found, (1e-8, 0.0), strict=True):  # a step of up to 0.003, to its rounding, may end near 0
+        torch.testing.assert_close(one, other, rtol=2e-6, atol=least, equal_nan=True)
         assert one.isnan().sum() == 1
 
 
