@@ -93,11 +93,13 @@ def test_policy(monkeypatch, runs, steps, sequences, agents, observation, action
 
 
 @needs_triton
-def test_a_target_policy_goes_beside_the_online_one():
-    """The same bits as of each alone, gradient included; the target's own have none."""
+@pytest.mark.parametrize("order", [[0, 1], [1, 0]], ids=["behind", "before"])
+def test_a_target_policy_goes_beside_the_online_one(order):
+    """Wherever it lies: the same bits as of each alone, gradient included; the target's own have none."""
     layout = networks.policy_layout(2, 13, 3, 32)
     inputs = random(3, 5, 20, 2, 13).to(DEVICE), (random(3, 5, 20) > -0.8).float().to(DEVICE)
-    online, target = drawn(layout, 3).to(DEVICE).requires_grad_(), drawn(layout, 3).flip(0).to(DEVICE)
+    both = torch.stack([drawn(layout, 3), drawn(layout, 3).flip(0)]).to(DEVICE)
+    online, target = both[order[0]].requires_grad_(), both[order[1]]
     found = []
     for unrolled in (
         networks.policy_unrolls(layout.unflatten(online), layout.unflatten(target), *inputs),
@@ -176,6 +178,27 @@ def test_an_update_is_that_of_plain_operations(noise_dataset, settings, monkeypa
         found.append(squares | updated.metrics | updated.measures)
     for name, value in found[1].items():
         assert ((found[0][name] - value).norm() / value.norm()) < 5 * ERRORS[name in squares], name
+
+
+@needs_triton
+@pytest.mark.parametrize("algorithm", ["maddpg_cql", "independent_ddpg_cql"])
+def test_an_update_goes_through_kernels(noise_dataset, settings, monkeypatch, algorithm):
+    """Both policies at once."""
+    from pjap_bench.kernels import conservative, critic, policy, rmsprop
+
+    calls = []
+    for module, name in (
+        (policy, "unrolls"), (critic, "values"), (conservative, "joint_actions"), (conservative, "losses"), (rmsprop, "step")
+    ):  # fmt: skip
+        own = getattr(module, name)
+        monkeypatch.setattr(module, name, lambda *given, name=name, own=own: calls.append(name) or own(*given))
+    settings = settings | {"critic_width": 16, "policy_width": 16}
+    data = SequenceData(noise_dataset, settings, DEVICE)
+    learner = make_algorithm(algorithm, data, settings)
+    state = {name: value.to(DEVICE) for name, value in learner.initialise([torch.Generator().manual_seed(1)]).items()}
+    noise = draws.Streams([torch.Generator(DEVICE).manual_seed(2)])
+    learner.update(state, data.batch(torch.tensor([[0, 5]], device=DEVICE)), noise)
+    assert calls == ["unrolls", "values", "joint_actions", "values", "losses", "values", "step", "step"]
 
 
 @needs_triton
