@@ -16,7 +16,9 @@ from pjap_bench.algorithms import make as make_algorithm
 from pjap_bench.algorithms.update import rmsprop
 from pjap_bench.datasets.sequences import SequenceData
 from pjap_bench.errors import BenchError
+from pjap_bench.training.stack import Stack
 from tests.kernels.conftest import DEVICE, needs_triton
+from tests.training.test_training import NoHostData, NoHostTensors
 
 # Of values, in tf32 (the interpreter multiplies in float32), and of gradients, where a unit counts whole that it moves across 0.
 ERRORS = (1e-3, 5e-2) if DEVICE.type == "cuda" else (2e-6, 2e-6)
@@ -199,6 +201,29 @@ def test_an_update_goes_through_kernels(noise_dataset, settings, monkeypatch, al
     noise = draws.Streams([torch.Generator(DEVICE).manual_seed(2)])
     learner.update(state, data.batch(torch.tensor([[0, 5]], device=DEVICE)), noise)
     assert calls == ["unrolls", "values", "joint_actions", "values", "losses", "values", "step", "step"]
+
+
+@needs_triton
+@pytest.mark.parametrize("algorithm", ALGORITHMS)
+def test_what_starts_kernels_stays_on_its_device(noise_dataset, settings, monkeypatch, algorithm):
+    """As `test_an_update_stays_on_its_device` without them: a graph can be recorded."""
+    from pjap_bench.kernels import conservative, counted, critic, policy, proportional, rmsprop
+
+    class Nothing:
+        def __getitem__(self, grid):
+            return lambda *given, **options: started.append(grid)
+
+    started = []
+    for module in (conservative, counted, critic, policy, proportional, rmsprop):
+        for name in [name for name, each in vars(module).items() if hasattr(each, "pre_run_hooks")]:
+            monkeypatch.setattr(module, name, Nothing())
+    monkeypatch.setattr(kernels, "DEVICE", "meta")
+    own = settings | {"algorithm": algorithm, "policy_width": 16, "refresh": "proportional", "refresh_sequences": 8}
+    stack = Stack(noise_dataset, {name: own | {"sampler": name} for name in ("uniform", "pjap")}, [0, 1], torch.device("meta"))
+    with NoHostTensors(), NoHostData():
+        stack.advance(1)
+    assert len(started) == (12 if algorithm == "behaviour_cloning" else 26)
+    assert {value.device.type for value in stack.tensors().values()} == {"meta"}
 
 
 @needs_triton
