@@ -1,6 +1,6 @@
 """What a GPU does in one Triton kernel instead of many: `critic` and `policy` keep their layers on the chip, each equal to a
-function of `networks`, `conservative` is the critics' loss, `counted` draws the random numbers of all runs and `proportional`
-sequences by their priorities.
+function of `networks`, `conservative` is the critics' loss, `rmsprop` the optimiser's step, `counted` draws the random numbers
+of all runs and `proportional` sequences by their priorities.
 
 With the precision `tf32_fused` the functions that they replace call them where they fit; networks of other widths never come
 here. Triton comes with torch's builds for a GPU only, so they are imported where they are called. Its interpreter

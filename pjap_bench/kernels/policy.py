@@ -55,11 +55,12 @@ class _Unrolls(torch.autograd.Function):
             ctx.save_for_backward(observations, keep, *parameters, found[0], layers)
         actions, *others = found.unbind()
         ctx.mark_non_differentiable(*others)
+        ctx.set_materialize_grads(False)  # no zeros for them
         return actions, *others
 
     @staticmethod
     @once_differentiable
-    def backward(ctx, gradient: Tensor, *_: Tensor) -> tuple[Tensor | None, ...]:
+    def backward(ctx, gradient: Tensor, *_: None) -> tuple[Tensor | None, ...]:
         observations, keep, *parameters, found, layers = ctx.saved_tensors
         _, _, input_w, recurrent_w, _, out_w, _ = parameters
         (runs, steps, sequences, agents, actions), width = found.shape, out_w.shape[1]

@@ -1,6 +1,5 @@
 """A step of RMSProp in one kernel: what `algorithms.update.rmsprop` computes in seven operations, number by number."""
 
-import torch
 import triton
 import triton.language as tl
 from torch import Tensor
@@ -12,7 +11,7 @@ def step(
     parameters: Tensor, gradient: Tensor, mean_square: Tensor, rate: float, decay: float, epsilon: float
 ) -> tuple[Tensor, Tensor]:
     """The new parameters and the new running mean of squared gradients; three tensors of one shape go in and stay as they are."""
-    found, new_mean_square = torch.empty_like(parameters), torch.empty_like(mean_square)
+    found, new_mean_square = parameters.new_empty(2, *parameters.shape)
     _step[(triton.cdiv(parameters.numel(), _BLOCK),)](
         parameters.contiguous(), gradient.contiguous(), mean_square.contiguous(), found, new_mean_square,
         parameters.numel(), rate, 1.0 - decay, epsilon, BLOCK=_BLOCK,
