@@ -98,20 +98,23 @@ def policy_step(parameters: dict[str, Tensor], inputs: Tensor, hidden: Tensor) -
     return _policy_head(parameters, hidden), hidden
 
 
-def policy_unroll(parameters: dict[str, Tensor], observations: Tensor, keep: Tensor) -> Tensor:
+def policy_unroll(layout: Layout, flat: Tensor, observations: Tensor, keep: Tensor) -> Tensor:
     """The policy along sequences, from a zero hidden state.
 
     Args:
+        layout: of `policy_layout`.
+        flat: all parameters, [R, parameters].
         observations: [R, T, B, N, O].
         keep: [R, T, B], 0 where a step follows the end of an episode (the hidden state starts anew), else 1.
 
     Returns:
         actions [R, T, B, N, A] in [-1, 1].
     """
+    parameters = layout.unflatten(flat)
     if kernels.fit_policy(parameters["embed_w"], parameters["out_w"], observations):
         from pjap_bench.kernels import policy
 
-        return policy.unrolls([parameters], observations, keep)[0]
+        return policy.unrolls(layout.unflatten, [flat], observations, keep)[0]
     runs, steps, sequences, agents, _ = observations.shape
     rows = sequences * agents
     inputs = with_agent_id(observations).reshape(runs, steps * rows, -1)
@@ -131,17 +134,16 @@ def policy_unroll(parameters: dict[str, Tensor], observations: Tensor, keep: Ten
     return _policy_head(parameters, stacked).view(runs, steps, sequences, agents, -1)
 
 
-def policy_unrolls(
-    online: dict[str, Tensor], target: dict[str, Tensor], observations: Tensor, keep: Tensor
-) -> tuple[Tensor, Tensor]:
+def policy_unrolls(layout: Layout, online: Tensor, target: Tensor, observations: Tensor, keep: Tensor) -> tuple[Tensor, Tensor]:
     """`policy_unroll` of the online policies and, without a gradient, of their targets along the same sequences."""
-    if kernels.fit_policy(online["embed_w"], online["out_w"], observations):
+    parameters = layout.unflatten(online)
+    if kernels.fit_policy(parameters["embed_w"], parameters["out_w"], observations):
         from pjap_bench.kernels import policy
 
-        return policy.unrolls([online, target], observations, keep)
+        return policy.unrolls(layout.unflatten, [online, target], observations, keep)
     with torch.no_grad():
-        target_actions = policy_unroll(target, observations, keep)
-    return policy_unroll(online, observations, keep), target_actions
+        target_actions = policy_unroll(layout, target, observations, keep)
+    return policy_unroll(layout, online, observations, keep), target_actions
 
 
 def critic_values(layout: Layout, flat: Tensor, states: Tensor, actions: Tensor) -> Tensor:

@@ -27,7 +27,7 @@ class BehaviourCloning:
     def update(self, state: State, batch: Batch, draws: Draws) -> Updated:
         """One step down the error of every run."""
         policy = state["policy"].detach().requires_grad_()
-        actions = policy_unroll(self.policy.unflatten(policy), batch.observations, batch.keep)
+        actions = policy_unroll(self.policy, policy, batch.observations, batch.keep)
         loss = (actions - batch.actions).square().mean(dim=(1, 2, 3, 4))  # [R]
         (gradient,) = torch.autograd.grad(loss.sum(), policy)
         rate = self._settings["cloning_learning_rate"]
@@ -40,5 +40,5 @@ class BehaviourCloning:
     @torch.no_grad()
     def distances(self, state: State, played: Played) -> Tensor:
         """Mean |policy - data| per sequence, [R, B]; there is no target policy here, so the online one is measured."""
-        actions = policy_unroll(self.policy.unflatten(state["policy"]), played.observations, played.keep)
+        actions = policy_unroll(self.policy, state["policy"], played.observations, played.keep)
         return mean_distance(actions, played.actions)

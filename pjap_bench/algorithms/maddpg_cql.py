@@ -62,8 +62,7 @@ class MaddpgCql:
     ) -> tuple[dict[str, Tensor], dict[str, Tensor], dict[str, Tensor]]:
         """The gradients of both losses at the parameters before the update, [R, parameters] each, metrics and measures."""
         policy, critic = state["policy"].detach().requires_grad_(), state["critic"].detach().requires_grad_()
-        policies = self.policy.unflatten(policy), self.policy.unflatten(state["target_policy"])
-        actions, target_actions = policy_unrolls(*policies, batch.observations, batch.keep)
+        actions, target_actions = policy_unrolls(self.policy, policy, state["target_policy"], batch.observations, batch.keep)
         # The critics' part ends at the actions, whose gradient then goes through the policy: two kinds of products.
         chosen = actions.detach().requires_grad_()
         joint, seen = self._grouped(chosen), self._seen_by_critics(batch)
@@ -82,7 +81,7 @@ class MaddpgCql:
     @torch.no_grad()
     def distances(self, state: State, played: Played) -> Tensor:
         """Mean |target policy - data| per sequence, [R, B]: what priorities are made of."""
-        target_actions = policy_unroll(self.policy.unflatten(state["target_policy"]), played.observations, played.keep)
+        target_actions = policy_unroll(self.policy, state["target_policy"], played.observations, played.keep)
         return mean_distance(target_actions, played.actions)
 
     def _seen_by_critics(self, batch: Batch) -> Batch:

@@ -7,6 +7,8 @@ Shapes: R runs, T steps, B sequences, N agents, rows of a step (B N), I inputs (
 numbers.
 """
 
+from collections.abc import Callable
+
 import torch
 import triton
 import triton.language as tl
@@ -21,67 +23,72 @@ _FORWARD, _BACKWARD = (64, 4), (32, 4)
 _LAYERS = 7  # that are kept for the gradient, each as wide as the network
 
 
-def unrolls(policies: list[dict[str, Tensor]], observations: Tensor, keep: Tensor) -> tuple[Tensor, ...]:
+def unrolls(
+    unflatten: Callable[[Tensor], dict[str, Tensor]], policies: list[Tensor], observations: Tensor, keep: Tensor
+) -> tuple[Tensor, ...]:
     """Actions of one or two policies of every run along the same sequences, from a zero hidden state, all at once.
 
     Args:
-        policies: the views of `networks.policy_layout`, [R, *shape] by name; of the second no gradient is to be had.
+        unflatten: gives the named views of `networks.policy_layout`.
+        policies: all parameters of each, [R, numbers of a run]; of the second no gradient is to be had.
         observations: [R, T, B, N, O]; nor of them.
         keep: [R, T, B], 0 where the hidden state starts anew, else 1.
 
     Returns:
         of each policy [R, T, B, N, A] in [-1, 1].
     """
-    second = policies[1]["embed_w"].detach() if len(policies) == 2 else None
-    return _Unrolls.apply(observations.contiguous(), keep.contiguous(), second, *policies[0].values())
+    second = policies[1].detach() if len(policies) == 2 else None
+    return _Unrolls.apply(unflatten, observations.contiguous(), keep.contiguous(), policies[0], second)
 
 
 class _Unrolls(torch.autograd.Function):
     @staticmethod
-    def forward(ctx, observations: Tensor, keep: Tensor, second: Tensor | None, *parameters: Tensor) -> tuple[Tensor, ...]:
-        (runs, steps, sequences, agents, size), (width, actions) = observations.shape, parameters[5].shape[1:]
+    def forward(
+        ctx, unflatten: Callable, observations: Tensor, keep: Tensor, policy: Tensor, second: Tensor | None
+    ) -> tuple[Tensor, ...]:
+        named, (runs, steps, sequences, agents, size) = unflatten(policy), observations.shape
+        width, actions = named["out_w"].shape[1:]
         rows, kept, policies = sequences * agents, any(ctx.needs_input_grad), 1 if second is None else 2
         found = observations.new_empty(policies, runs, steps, sequences, agents, actions)
         layers = observations.new_empty((runs, steps * rows, _LAYERS * width) if kept else 0)
-        # The parameters of a run lie in one piece, and those of its second policy as many numbers further on.
-        further = 0 if second is None else (second.data_ptr() - parameters[0].data_ptr()) // second.element_size()
+        # A run's second policy lies as many numbers further on.
+        further = 0 if second is None else (second.data_ptr() - policy.data_ptr()) // policy.element_size()
         block, warps = _FORWARD
         _forward[triton.cdiv(rows, block), runs, policies](
-            observations, keep, *parameters, found, layers, rows, parameters[0].stride(0), further,
+            observations, keep, *named.values(), found, layers, rows, policy.stride(0), further,
             STEPS=steps, AGENTS=agents, OBSERVATION=size, PADDED=padded(agents + size), WIDTH=width, ACTIONS=actions,
             PADDED_ACTIONS=padded(actions), BLOCK=block, LAYERS=_LAYERS, KEEP=kept, num_warps=warps, num_stages=1,
         )  # fmt: skip
+        first, *others = found.unbind()
         if kept:
-            ctx.save_for_backward(observations, keep, *parameters, found[0], layers)
-        actions, *others = found.unbind()
+            ctx.save_for_backward(observations, keep, policy, first, layers)
+            ctx.unflatten = unflatten
         ctx.mark_non_differentiable(*others)
         ctx.set_materialize_grads(False)  # no zeros for them
-        return actions, *others
+        return first, *others
 
     @staticmethod
     @once_differentiable
     def backward(ctx, gradient: Tensor, *_: None) -> tuple[Tensor | None, ...]:
-        observations, keep, *parameters, found, layers = ctx.saved_tensors
-        _, _, input_w, recurrent_w, _, out_w, _ = parameters
-        (runs, steps, sequences, agents, actions), width = found.shape, out_w.shape[1]
-        rows = sequences * agents
+        observations, keep, policy, found, layers = ctx.saved_tensors
+        named, (runs, steps, sequences, agents, actions) = ctx.unflatten(policy), found.shape
+        rows, width = sequences * agents, named["out_w"].shape[1]
         of_gates = layers.new_empty(runs, steps * rows, 3 * width)  # before their sigmoids and tanh
         of_out = layers.new_empty(runs, steps * rows, actions)  # before the tanh
         block, warps = _BACKWARD
         _backward[triton.cdiv(rows, block), runs](
-            gradient.contiguous(), found, keep, recurrent_w, out_w, layers, of_gates, of_out, rows, recurrent_w.stride(0),
+            gradient.contiguous(), found, keep, named["gru_wh"], named["out_w"], layers, of_gates, of_out, rows, policy.stride(0),
             STEPS=steps, AGENTS=agents, WIDTH=width, LAYERS=_LAYERS, ACTIONS=actions, PADDED_ACTIONS=padded(actions),
             BLOCK=block, num_warps=warps, num_stages=1,
         )  # fmt: skip
         hidden, embedded, _, reset_hidden, _, _, after = layers.chunk(_LAYERS, dim=-1)
-        of_embedded = torch.ops.aten.threshold_backward(torch.bmm(of_gates, input_w.mT), embedded, 0.0)  # relu's gradient
+        # relu's gradient
+        of_embedded = torch.ops.aten.threshold_backward(torch.bmm(of_gates, named["gru_wi"].mT), embedded, 0.0)
         of_agents = of_embedded.unflatten(1, (-1, agents)).sum(dim=1)
         of_recurrent = torch.bmm(hidden.mT, of_gates[..., : 2 * width]), torch.bmm(reset_hidden.mT, of_gates[..., 2 * width :])
-        return (
-            None,
-            None,
-            None,
-            torch.cat([of_agents, torch.bmm(observations.flatten(1, 3).mT, of_embedded)], dim=1),
+        pieces = (
+            of_agents,  # of "embed_w" the first rows
+            torch.bmm(observations.flatten(1, 3).mT, of_embedded),
             of_agents.sum(dim=1),
             torch.bmm(embedded.mT, of_gates),
             torch.cat(of_recurrent, dim=2),
@@ -89,6 +96,8 @@ class _Unrolls(torch.autograd.Function):
             torch.bmm(after.mT, of_out),
             of_out.sum(dim=1),
         )
+        unused = policy.new_zeros(runs, policy.shape[1] - sum(each[0].numel() for each in pieces))
+        return None, None, None, torch.cat([*(each.flatten(1) for each in pieces), unused], dim=1), None
 
 
 @triton.jit

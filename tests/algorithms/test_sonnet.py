@@ -65,14 +65,14 @@ def test_policy(precision):
     _, steps, sequences, agents, observation = given["observations"].shape
     width = given["embed_w"].shape[-1]
     layout = policy_layout(agents, observation, expected.shape[-1], width)
-    parameters = layout.unflatten(laid_out(layout, given))
-    assert_close(policy_unroll(parameters, given["observations"], given["keep"]), expected, PRECISIONS[precision])
+    parameters = laid_out(layout, given)
+    assert_close(policy_unroll(layout, parameters, given["observations"], given["keep"]), expected, PRECISIONS[precision])
 
     hidden = torch.zeros(1, sequences * agents, width, dtype=expected.dtype)
     for step in range(steps):  # acting gives the same actions
         hidden = hidden * given["keep"][:, step].repeat_interleave(agents, dim=1)[..., None]
         inputs = with_agent_id(given["observations"][:, step]).flatten(1, 2)
-        actions, hidden = policy_step(parameters, inputs, hidden)
+        actions, hidden = policy_step(layout.unflatten(parameters), inputs, hidden)
         assert_close(actions.view_as(expected[:, step]), expected[:, step], PRECISIONS[precision])
 
 

@@ -24,24 +24,25 @@ def stack(*seeds: int) -> torch.Tensor:
 
 
 def test_stepping_equals_unrolling():
-    parameters = LAYOUT.unflatten(stack(0, 1))
+    flat = stack(0, 1)
     observations = torch.randn(2, 6, 5, 2, 13, generator=torch.Generator().manual_seed(2))
-    unrolled = policy_unroll(parameters, observations, torch.ones(2, 6, 5))
+    unrolled = policy_unroll(LAYOUT, flat, observations, torch.ones(2, 6, 5))
     hidden = torch.zeros(2, 10, 8)
     for step in range(6):
-        actions, hidden = policy_step(parameters, with_agent_id(observations[:, step]).reshape(2, 10, -1), hidden)
+        inputs = with_agent_id(observations[:, step]).reshape(2, 10, -1)
+        actions, hidden = policy_step(LAYOUT.unflatten(flat), inputs, hidden)
         assert torch.allclose(actions.view(2, 5, 2, 3), unrolled[:, step], atol=1e-6)
 
 
 def test_an_episode_end_forgets_what_came_before():
-    parameters = LAYOUT.unflatten(stack(0))
+    flat = stack(0)
     observations = torch.randn(1, 6, 1, 2, 13, generator=torch.Generator().manual_seed(3))
     keep = torch.ones(1, 6, 1)
     keep[0, 3] = 0.0
-    whole = policy_unroll(parameters, observations, keep)
-    fresh = policy_unroll(parameters, observations[:, 3:], torch.ones(1, 3, 1))
+    whole = policy_unroll(LAYOUT, flat, observations, keep)
+    fresh = policy_unroll(LAYOUT, flat, observations[:, 3:], torch.ones(1, 3, 1))
     assert torch.allclose(whole[:, 3:], fresh, atol=1e-6)
-    assert not torch.allclose(whole[:, 3:], policy_unroll(parameters, observations, torch.ones(1, 6, 1))[:, 3:], atol=1e-6)
+    assert not torch.allclose(whole[:, 3:], policy_unroll(LAYOUT, flat, observations, torch.ones(1, 6, 1))[:, 3:], atol=1e-6)
 
 
 def test_returns_of_an_episode_do_not_depend_on_the_others(monkeypatch):

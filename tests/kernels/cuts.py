@@ -55,7 +55,7 @@ def main(device: torch.device, runs: int = 40, points: int = 1216, sequences: in
     inputs = torch.randn(runs, 20, sequences, 2, 13, device=device), torch.ones(runs, 20, sequences, device=device)
 
     def policies() -> None:
-        torch.autograd.grad(networks.policy_unroll(layout.unflatten(parameters), *inputs).sum(), parameters)
+        torch.autograd.grad(networks.policy_unroll(layout, parameters, *inputs).sum(), parameters)
 
     time_cuts("policies", policy, ("_FORWARD", "_BACKWARD"), None, policies, device, repetitions)
 

@@ -90,7 +90,7 @@ def test_policy(monkeypatch, runs, steps, sequences, agents, observation, action
     monkeypatch.setattr(policy, "unrolls", lambda *given: calls.append(1) or unrolls(*given))
     keep = (random(runs, sequences, steps) > -0.8).float().mT  # neither of these two is contiguous
     inputs = [drawn(layout, runs), random(runs, sequences, steps, agents, observation).transpose(1, 2), keep]
-    compare(lambda parameters, *others: networks.policy_unroll(layout.unflatten(parameters), *others), inputs, wanted)
+    compare(lambda parameters, *others: networks.policy_unroll(layout, parameters, *others), inputs, wanted)
     assert calls == [1] and not keep.all()
 
 
@@ -104,8 +104,8 @@ def test_a_target_policy_goes_beside_the_online_one(order):
     online, target = both[order[0]].requires_grad_(), both[order[1]]
     found = []
     for unrolled in (
-        networks.policy_unrolls(layout.unflatten(online), layout.unflatten(target), *inputs),
-        [networks.policy_unroll(layout.unflatten(each), *inputs) for each in (online, target)],
+        networks.policy_unrolls(layout, online, target, *inputs),
+        [networks.policy_unroll(layout, each, *inputs) for each in (online, target)],
     ):
         actions, others = unrolled
         assert not others.requires_grad
@@ -121,7 +121,7 @@ def critics(width: int):
 
 def policies():
     layout, inputs = networks.policy_layout(2, 13, 3, 64), [random(2, 20, SEQUENCES, 2, 13), torch.ones(2, 20, SEQUENCES)]
-    return layout, lambda parameters, *others: networks.policy_unroll(layout.unflatten(parameters), *others), inputs
+    return layout, lambda parameters, *others: networks.policy_unroll(layout, parameters, *others), inputs
 
 
 @needs_triton
@@ -266,7 +266,7 @@ def test_a_policy_that_diverges_changes_no_other(poisoned):
         named = layout.unflatten(parameters) | {"observations": observations}
         if ill:
             named[poisoned][1].view(-1)[0] = torch.nan
-        actions = networks.policy_unroll(layout.unflatten(parameters.requires_grad_()), observations, keep)
+        actions = networks.policy_unroll(layout, parameters.requires_grad_(), observations, keep)
         found.append([actions.detach(), *torch.autograd.grad(actions.sum(), parameters)])
     for one, other in zip(*found, strict=True):
         assert torch.equal(other[[0, 2]], one[[0, 2]])
@@ -308,7 +308,7 @@ def test_nothing_is_computed_in_vain(monkeypatch):
     for wanted in (False, True):
         parameters = drawn(layout, 1).to(DEVICE).requires_grad_(wanted)
         inputs = random(1, 4, 5, 2, 3).to(DEVICE), torch.ones(1, 4, 5, device=DEVICE)
-        actions = networks.policy_unroll(layout.unflatten(parameters), *inputs)
+        actions = networks.policy_unroll(layout, parameters, *inputs)
         if wanted:
             actions.sum().backward()
     assert launched == [("_forward", False), ("_forward", True), ("_backward",)]
