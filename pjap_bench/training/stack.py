@@ -30,7 +30,8 @@ class Stack:
     Nothing here waits for the device but `policy`: a GPU is handed work, and what it records stays there (see `on_host`).
 
     Raises:
-        BenchError: arms that differ in more than their sampler, or a sampler that needs what the algorithm does not measure.
+        BenchError: arms that differ in more than their sampler, a sampler that needs what the algorithm does not measure, or (in
+            an update) one that gives a batch of another shape.
     """
 
     def __init__(self, dataset: Dataset, settings: dict[str, dict], seeds: list[int], device: torch.device):
@@ -85,7 +86,7 @@ class Stack:
         """One update: sample, learn, refresh, record."""
         row = (self._updates % self.settings["log_every"])[None]
         self._updates += 1
-        sampled = torch.cat([sampler.sample(self.settings["batch"], draw) for sampler, _, draw in self._groups()])  # [R, B]
+        sampled = self._sample()
         state, metrics, measures = self.algorithm.update(self._state, self.data.batch(sampled), self._noise)
         for name, value in state.items():
             self._state[name].copy_(value)
@@ -94,6 +95,20 @@ class Stack:
         recorded = torch.stack([recorded[name].to(self._window.dtype) for name in self._recorded])
         self._window.index_copy_(0, row, recorded[None])
         self._seen.scatter_add_(1, self.data.policy_of_step[sampled], torch.ones_like(sampled))
+
+    def _sample(self) -> Tensor:
+        """The start indices of every run's batch, [R, B]."""
+        batches, size = [], self.settings["batch"]
+        for own, (sampler, rows, draw) in zip(self._own, self._groups(), strict=True):
+            found, wanted = sampler.sample(size, draw), (rows.stop - rows.start, size)
+            if found.shape != wanted:  # smaller batches of all arms would train in silence
+                raise BenchError(
+                    f"the sampler '{own['sampler']}' gave start indices of shape {list(found.shape)} instead of {list(wanted)}",
+                    where=f"arm {self.runs[rows.start][0]}",
+                    do="let its sample(size, draw) return [runs, size]",
+                )
+            batches.append(found)
+        return torch.cat(batches)
 
     def _refresh(self, sampled: Tensor, measures: dict[str, Tensor]) -> None:
         """Hands every sampler the measures it asks for: those of the batch, or distances of extra sequences."""

@@ -96,6 +96,16 @@ def test_a_sampler_that_needs_what_the_algorithm_does_not_measure(noise_file, tm
         run(noise_file, tmp_path, fast | {"algorithm": "behaviour_cloning"}, arms=("td_error",))
 
 
+@pytest.mark.parametrize("part", [lambda sampled: sampled[:, :-1], lambda sampled: sampled[:1]], ids=["sequences", "runs"])
+def test_a_sampler_that_gives_a_smaller_batch_is_named(noise_dataset, fast, monkeypatch, part):
+    own = SAMPLERS["uniform"]
+    sample = own.sample
+    monkeypatch.setattr(own, "sample", lambda *given: part(sample(*given)))
+    stack = Stack(noise_dataset, {"plain": fast | {"sampler": "uniform"}}, [0, 1], CPU)
+    with pytest.raises(BenchError, match=r"arm plain: the sampler 'uniform' gave .* shape \[\d+, \d+\] instead of \[2, \d+\]"):
+        stack.advance(1)
+
+
 def die_in_update(monkeypatch, count):
     """Makes the update number `count` of this process die."""
     update, made = Stack._update, []
