@@ -1,18 +1,16 @@
 """The stacked update equals the plain reference in float64; runs do not touch each other."""
 
 import dataclasses
-from types import SimpleNamespace
 
 import pytest
 import torch
 
 from pjap_bench import products
-from pjap_bench.algorithms import ALGORITHMS, make
+from pjap_bench.algorithms import make
 from pjap_bench.algorithms.maddpg_cql import MaddpgCql
 from pjap_bench.datasets.sequences import Batch, SequenceData
 from pjap_bench.draws import Streams
 from pjap_bench.errors import BenchError
-from tests.datasets import toys
 
 from . import reference
 
@@ -176,60 +174,6 @@ def test_masked_time_limit_leaves_the_last_step_without_a_target(noise_dataset, 
     moved.rewards[:, 1] += 100.0  # the reward of the last step cannot matter
     for name, value in algorithm.update(state, batch, noise(3))[0].items():
         assert torch.equal(value, algorithm.update(state, moved, noise(3))[0][name]), name
-
-
-@pytest.mark.parametrize("name", ALGORITHMS)
-def test_contract(noise_dataset, small, name):
-    torch.set_default_dtype(torch.float32)
-    data = SequenceData(noise_dataset, small)
-    algorithm = make(name, data, small)
-    state = algorithm.initialise(generators(1, 2))
-    assert state["policy"].shape == (2, algorithm.policy.size)
-    batch = data.batch(torch.tensor([[0, 998], [7, 1500]]))
-    before = {key: value.clone() for key, value in state.items()}
-    new, metrics, measures = algorithm.update(state, batch, noise(3, 4))
-    assert set(measures) == set(algorithm.measures) and "distance" in measures
-    assert all(value.shape == (2, 2) for value in measures.values())
-    assert torch.allclose(measures["distance"], algorithm.distances(state, batch), atol=1e-6)  # of the policy before the update
-    assert set(metrics) == set(algorithm.metrics)
-    assert all(value.shape == (2,) for value in metrics.values())
-    assert all(torch.equal(state[key], value) for key, value in before.items())  # the old state is left alone
-    assert set(new) == set(state)
-    assert not torch.equal(new["policy"], state["policy"])
-
-
-@pytest.mark.parametrize("environment", ["six_agent_halfcheetah", "three_agent_hopper"])
-@pytest.mark.parametrize("name", ALGORITHMS)
-def test_any_number_of_agents_and_episodes_that_end_early(name, environment, small):
-    torch.set_default_dtype(torch.float32)
-    data = SequenceData(toys.make(environment), small | {"sequence": 2})
-    algorithm = make(name, data, small | {"sequence": 2})
-    state = algorithm.initialise(generators(1))
-    new, metrics, measures = algorithm.update(state, data.batch(torch.arange(data.starts)[None]), noise(3))
-    assert all(value.shape == (1, data.starts) for value in measures.values())
-    assert all(torch.isfinite(value).all() for value in metrics.values())
-    assert not torch.equal(new["policy"], state["policy"])
-
-
-@pytest.mark.parametrize(("agents", "action"), [(1, 3), (100, 2), (2, 1)])
-@pytest.mark.parametrize("name", ALGORITHMS)
-def test_one_agent_a_hundred_agents_one_action_number(name, agents, action, small):
-    torch.set_default_dtype(torch.float32)
-    runs, steps, sequences, observation, state_size = 2, 3, 2, 4, 5
-    random = torch.Generator().manual_seed(0)
-
-    def normal(*shape):
-        return torch.randn(runs, steps, sequences, *shape, generator=random)
-
-    actions = normal(agents, action).tanh()
-    flags = [torch.zeros(runs, steps, sequences), *(torch.ones(runs, steps, sequences) for _ in range(2))]
-    batch = Batch(normal(agents, observation), normal(state_size), actions, normal(), *flags)
-    sizes = {"agents": agents, "observation_size": observation, "action_size": action, "state_size": state_size}
-    algorithm = make(name, SimpleNamespace(**sizes), small)
-    state = algorithm.initialise(generators(1, 2))
-    new, metrics, measures = algorithm.update(state, batch, noise(3, 4))
-    assert all(torch.isfinite(value).all() for value in (*new.values(), *metrics.values(), *measures.values()))
-    assert not torch.equal(new["policy"], state["policy"])
 
 
 def test_behaviour_cloning_learns_a_constant(noise_dataset, small):

@@ -40,7 +40,7 @@ def test_one_file_and_a_registry_line(tmp_path, heading, package, name, arm):
     assert run["arms"][arm]["sampler" if package == "samplers" else "algorithm"] == name
 
     # the contract tests find it
-    contract = {"samplers": "samplers/test_samplers.py", "algorithms": "algorithms/test_maddpg_cql.py"}[package]
+    contract = {"samplers": "samplers/test_samplers.py", "algorithms": "algorithms/test_contract.py"}[package]
     command = [sys.executable, "-m", "pytest", "-q", "-k", "contract or state_restores or hundred", f"tests/{contract}"]
     os.symlink(config.ROOT / "tests", copy / "tests")
     done = subprocess.run(command, cwd=copy, env=environment, text=True, capture_output=True, check=False)
