@@ -75,7 +75,10 @@ def validate(value: Any, schema: str, where: object) -> None:
         unknown = sorted(set(error.instance) - set(error.schema.get("properties", {})))
         key = ".".join(filter(None, [key, unknown[0]])) if unknown else key
         known = ", ".join(sorted(error.schema.get("properties", {})))
-        raise BenchError(f"unknown key '{key}'", where=where, do=f"remove it or use one of: {known}")
+        ways = "remove it"
+        if where in FOLDER.glob("*.yaml") and error.schema == checker.schema["$defs"]["training_settings"]:
+            ways += ", define it in workflow/schemas/config.schema.json ($defs/training_settings)"
+        raise BenchError(f"unknown key '{key}'", where=where, do=f"{ways} or use one of: {known}")
     if error.validator == "required":
         missing = next(name for name in error.validator_value if name not in error.instance)
         what = f"key '{'.'.join(filter(None, [key, missing]))}' is missing"
