@@ -12,7 +12,7 @@ import pandas as pd
 
 from pjap_bench.datasets import cards, description
 from pjap_bench.errors import BenchError
-from pjap_bench.figures import PUBLISHED_FIGURE6
+from pjap_bench.figures import MINIMUM_SEEDS, PUBLISHED_FIGURE6
 from pjap_bench.files import read_json, write_text
 from pjap_bench.report import deviations
 from pjap_bench.report.pictures import CLAIMS, DATASET_ALTERNATIVE, FIGURES, embedded
@@ -40,7 +40,8 @@ FIGURE6_CAPTION = (
 )
 COMPARISONS_CAPTION = (
     "Every dot is a seed. Intervals of differences are Student's t (95 %), the basis of verdicts; those of the probability of a "
-    "better run and the bands of the profiles are percentile bootstraps over runs, which cover less than 95 % at few seeds."
+    "better run and the bands of the profiles are percentile bootstraps over runs, which cover less than 95 % at few seeds. With "
+    f"fewer than {MINIMUM_SEEDS} seeds no probability, interval or band is drawn (statistics.csv has them)."
 )
 ROBUSTNESS_CAPTION = (
     "Beside the map's own question: data whose centre moves along the diagonal until the optimum lies outside them, and other "

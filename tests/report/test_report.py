@@ -288,6 +288,21 @@ def test_comparisons_with_one_seed_and_one_dataset(tmp_path):
         comparisons.draw(results, STAMP)
 
 
+def test_comparisons_show_nothing_for_certain_that_rests_on_few_seeds(finished):
+    """Of Good's five seeds both arms win every pair; GoodMedium, and with it all datasets, has two seeds."""
+    rows = np.reshape(comparisons.draw(finished, STAMP).axes, (3, 3))
+    said = [[text.get_text() for text in row[1].texts] for row in rows]
+    assert said == [["all pairs"] * 2, ["too few seeds\n(needs 5)"], ["too few seeds\n(needs 5)"]]
+    # bars of intervals, ticks and the line of no difference; bands
+    assert [[len(axes.collections) for axes in row[1:]] for row in rows] == [[2, 3], [0, 0], [0, 0]]
+    assert [len(row[1].lines) for row in rows] == [3, 0, 0]
+    assert [row[2].get_title(loc="right") for row in rows] == ["", *["no bands: too few seeds"] * 2]
+
+
+def test_figures_and_verdicts_need_the_same_number_of_seeds():
+    assert verdict.read_claims(config.ROOT / "workflow" / "claims.yaml")["minimum_seeds"] == figures.MINIMUM_SEEDS
+
+
 @pytest.mark.parametrize("draw", [figure6.draw, comparisons.draw])
 def test_long_labels_are_not_cut_off(draw, finished, tmp_path):
     results = shutil.copytree(finished, tmp_path / "results")
