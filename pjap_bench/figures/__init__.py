@@ -16,6 +16,9 @@ FIGURES = {
     f"figure{number}{kind}": f"pjap_bench.figures.figure{number}{kind}" for number in range(1, 6) for kind in ("", "_seeds")
 } | {name: f"pjap_bench.figures.{name}" for name in ("robustness", "robustness_beyond", "figure6", "comparisons")}
 
+# Those of runs: drawn from the statistics, and told the settings of the runs.
+OF_STATISTICS = ("figure6", "comparisons")
+
 # With fewer seeds no interval over seeds is shown, as no verdict rests on one: workflow/claims.yaml's `minimum_seeds`.
 MINIMUM_SEEDS = 5
 

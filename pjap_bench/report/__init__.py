@@ -10,6 +10,7 @@ from pathlib import Path
 import jinja2
 import pandas as pd
 
+from pjap_bench import figures
 from pjap_bench.datasets import cards, description
 from pjap_bench.errors import BenchError
 from pjap_bench.figures import MINIMUM_SEEDS, PUBLISHED_FIGURE6
@@ -88,6 +89,7 @@ def write_report(results: Path, settings: dict, stamp: dict) -> None:
         counts=", ".join(f"{verdict['counts'][name]} {name}" for name in STATUS_CLASSES if verdict["counts"][name]),
         status_classes=STATUS_CLASSES,
         figures=_figures(results, settings),
+        of_runs=figures.OF_STATISTICS,
         evidence=_evidence(results, verdict),
         errata=read_json(results / "games" / "errata.json"),
         datasets=datasets,
@@ -104,7 +106,11 @@ def write_report(results: Path, settings: dict, stamp: dict) -> None:
 
 
 def _figures(results: Path, settings: dict) -> dict[str, dict]:
-    """Every figure by name: title, caption, alternative text and picture."""
+    """Every figure by name: title, caption, alternative text and picture.
+
+    Raises:
+        BenchError: a figure that has no words here.
+    """
     captions = read_json(results / "games" / "captions.json") | {
         "robustness": f"{read_json(results / 'games' / 'robustness.json')['finding']} Every cell: games/robustness.csv.",
         "robustness_beyond": ROBUSTNESS_CAPTION,
@@ -113,7 +119,12 @@ def _figures(results: Path, settings: dict) -> dict[str, dict]:
     }
     words = {"figure6": _figure6_text(results, settings)}
     shown = {}
-    for name, picture in FIGURES.items():
+    places = {"FIGURES in pjap_bench/report/pictures.py": FIGURES, "the captions in pjap_bench/report/__init__.py": captions}
+    for name in figures.FIGURES:
+        for place, named in places.items():
+            if name not in named:
+                raise BenchError(f"the figure {name} is not there", where=place, do="add it, see 'A figure' in docs/extend.md")
+        picture = FIGURES[name]
         text = f"{picture.alternative} {words.get(name, '')}".strip()
         shown[name] = {"title": picture.title, "caption": captions[name], "alternative": text}
         shown[name] |= embedded(results / "figures" / f"{name}.png")

@@ -17,7 +17,7 @@ from pjap_bench.games.experiments import simulate
 
 CONFIGURATION = Path(__file__).parents[2] / "workflow" / "config" / "paper.yaml"
 STAMP = {"pjap_bench": "0.1.0", "scale": "smoke", "code": "0123456789ab", "image": "uncontained", "seeds": [], "datasets": {}}
-GAMES = [name for name in figures.FIGURES if name not in ("figure6", "comparisons")]
+GAMES = [name for name in figures.FIGURES if name not in figures.OF_STATISTICS]
 
 
 @pytest.fixture(scope="module")

@@ -149,6 +149,21 @@ def test_every_figure_and_claim_with_a_picture_has_words():
     assert list(FIGURES) == list(figures.FIGURES) and tuple(CLAIMS) == figures.CLAIMS
 
 
+@pytest.mark.parametrize("place", ["pictures.py", "__init__.py"])
+def test_a_figure_without_words_is_an_error_that_names_the_place(place, finished, monkeypatch):
+    monkeypatch.setitem(figures.FIGURES, "mine", "pjap_bench.figures.mine")
+    if place == "__init__.py":
+        monkeypatch.setitem(FIGURES, "mine", FIGURES["figure6"])
+    with pytest.raises(BenchError, match=rf"pjap_bench/report/{place}: the figure mine is not there"):
+        write_report(finished, SETTINGS, STAMP)
+
+
+def test_captions_of_runs_name_their_regime_and_those_of_games_the_game(page):
+    shown = dict(re.findall(r'<figure id="(\w+)">.*?<figcaption>(.*?)</figcaption>', page, re.DOTALL))
+    assert list(shown) and {name for name, text in shown.items() if "simulated game" not in text} == {"figure6", "comparisons"}
+    assert all("Test data &lt;made up&gt;, not" in shown[name] for name in figures.OF_STATISTICS)
+
+
 def test_companions_fold_out_under_their_figures(page):
     for number in range(1, 6):
         figure, details, companion = (
