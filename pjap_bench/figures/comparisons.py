@@ -35,6 +35,7 @@ def draw(results: Path, stamp: dict) -> Figure:
     labels = {arm: settings["arms"][arm]["label"] for arm in arms}
     seeds = {dataset: len(experiment["seeds"]) for dataset, experiment in settings["experiments"].items()}
     seeds["all"] = min(seeds.values())
+    colours = style.colours_of(settings["arms"])
     figure = style.new_figure(12.0, 1.2 + (1.1 + 0.35 * len(labels)) * len(datasets))
     figure.get_layout_engine().set(w_pad=0.1)
     regime = textwrap.fill(f"Scale '{stamp['scale']}': {stamp['regime']}", 150)
@@ -49,16 +50,16 @@ def draw(results: Path, stamp: dict) -> Figure:
             row[0].set_axis_off()  # returns of different datasets have no common unit
         else:
             title += f" ({seeds[dataset]} seed{'s' * (seeds[dataset] > 1)})"
-            _draw_differences(row[0], own, labels)
+            _draw_differences(row[0], own, labels, colours)
             row[0].set_title(f"{title}: final return minus MADDPG+CQL's", loc="left", fontweight="bold", fontsize=9)
         enough = seeds[dataset] >= MINIMUM_SEEDS
-        _draw_improvement(row[1], own["statistics"], labels, enough)
-        _draw_profiles(row[2], own["profiles"], enough)
+        _draw_improvement(row[1], own["statistics"], labels, colours, enough)
+        _draw_profiles(row[2], own["profiles"], colours, enough)
         if dataset == "all":
             row[1].set_title(title, loc="left", fontweight="bold", fontsize=9)
     axes[0][1].set_title("Probability of a better run", loc="left", fontweight="bold", fontsize=9)
     axes[0][2].set_title("Performance profile", loc="left", fontweight="bold", fontsize=9)
-    handles = [Patch(color=style.colour_of(arm), label=label) for arm, label in labels.items()]
+    handles = [Patch(color=colours[arm], label=label) for arm, label in labels.items()]
     if "all" in datasets:
         axes[-1][0].legend(handles=handles, loc="center", frameon=False)
     else:
@@ -67,7 +68,7 @@ def draw(results: Path, stamp: dict) -> Figure:
     return figure
 
 
-def _draw_differences(axis, tables: dict[str, pd.DataFrame], labels: dict[str, str]) -> None:
+def _draw_differences(axis, tables: dict[str, pd.DataFrame], labels: dict[str, str], colours: dict[str, str]) -> None:
     """Per arm: seeds as dots, their mean, Student's t interval of the paired differences where there are seeds enough."""
     rows = tables["statistics"].query(
         "quantity == 'final_return' and normalisation == 'raw' and estimator == 'paired_difference'"
@@ -81,7 +82,7 @@ def _draw_differences(axis, tables: dict[str, pd.DataFrame], labels: dict[str, s
         interval = rows[(rows["arm"] == name) & (rows["method"] == "paired t")]
         # Of few seeds the interval is wider than the figure: the table has it.
         if len(interval) and len(differences) >= MINIMUM_SEEDS:
-            axis.hlines(height, interval["low"], interval["high"], color=style.colour_of(arm), linewidth=6, alpha=0.45)
+            axis.hlines(height, interval["low"], interval["high"], color=colours[arm], linewidth=6, alpha=0.45)
         axis.plot(differences, np.full(len(differences), height), "o", color="white", markeredgecolor="black", markersize=4)
         axis.vlines(differences.mean(), height - 0.25, height + 0.25, color="black", linewidth=1.8)
     axis.axvline(0, color="black", linewidth=0.8)
@@ -89,12 +90,12 @@ def _draw_differences(axis, tables: dict[str, pd.DataFrame], labels: dict[str, s
     _rows(axis, [labels[name.partition(" - ")[0]] for name in names])
 
 
-def _draw_improvement(axis, statistics: pd.DataFrame, labels: dict[str, str], enough: bool) -> None:
+def _draw_improvement(axis, statistics: pd.DataFrame, labels: dict[str, str], colours: dict[str, str], enough: bool) -> None:
     """Per arm the probability with its interval, in words where that has no width: of few seeds it would look certain."""
     rows = statistics.query("quantity == 'final_return' and estimator == 'probability_of_improvement'")
     rows = rows.drop_duplicates("arm")  # the same in every normalisation
     for height, row in enumerate(rows.to_dict("records") if enough else []):
-        colour = style.colour_of(row["arm"].partition(" - ")[0])
+        colour = colours[row["arm"].partition(" - ")[0]]
         if row["method"] != "point":
             axis.hlines(height, row["low"], row["high"], color=colour, linewidth=6, alpha=0.45)
             if row["low"] == row["high"]:
@@ -111,14 +112,12 @@ def _draw_improvement(axis, statistics: pd.DataFrame, labels: dict[str, str], en
     _rows(axis, [labels[arm.partition(" - ")[0]] for arm in rows["arm"]])
 
 
-def _draw_profiles(axis, profiles: pd.DataFrame, enough: bool) -> None:
+def _draw_profiles(axis, profiles: pd.DataFrame, colours: dict[str, str], enough: bool) -> None:
     rows = profiles[profiles["normalisation"] == "reference"]
     for arm, own in rows.groupby("arm", sort=False):
-        axis.plot(own["threshold"], own["value"], color=style.colour_of(arm), drawstyle="steps-post")
+        axis.plot(own["threshold"], own["value"], color=colours[arm], drawstyle="steps-post")
         if enough and own["low"].notna().all():
-            axis.fill_between(
-                own["threshold"], own["low"], own["high"], step="post", color=style.colour_of(arm), alpha=0.15, linewidth=0
-            )
+            axis.fill_between(own["threshold"], own["low"], own["high"], step="post", color=colours[arm], alpha=0.15, linewidth=0)
     if not enough:
         axis.set_title("no bands: too few seeds", loc="right", fontsize=8)
     axis.set_ylim(-0.03, 1.03)

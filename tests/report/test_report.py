@@ -262,6 +262,14 @@ def test_figure6_shows_scale_regime_and_all_panels(finished):
     assert "quick" in figure._suptitle.get_text() and "made up" in figure._suptitle.get_text()
 
 
+def test_figure6s_legend_has_a_column_of_arms_and_one_of_lines(finished):
+    for column in figure6.draw(finished, STAMP).subfigs:
+        legend = next(axes.get_legend() for axes in column.axes if "Mean distance" in axes.get_title(loc="left"))
+        said = [text.get_text() for text in legend.get_texts()]
+        assert said[:4] == ["MADDPG+CQL", "MADDPG+CQL+PJAP", "Behaviour cloning", " "]
+        assert said[4].startswith("in the sampled batch") and len(said) == 8 and legend._ncols == 2
+
+
 def test_figure6_without_the_papers_arms_and_with_one_seed(tmp_path):
     settings = copy.deepcopy(SETTINGS)
     settings["experiments"] = {"good": {"arms": ["behaviour_cloning"], "seeds": [0], "updates": 1000}}
