@@ -4,10 +4,12 @@ Everything on the page comes from the results folder; only the last section, tim
 """
 
 import json
+import re
 from collections.abc import Iterator
 from pathlib import Path
 
 import jinja2
+import markupsafe
 import pandas as pd
 
 from pjap_bench import figures
@@ -37,7 +39,8 @@ FIGURE6_CAPTION = (
     "Two-agent HalfCheetah. a, c: final return (the final policy, never the best checkpoint), bars are 95 % percentile bootstrap "
     "intervals over seeds, dots are seeds; these intervals under-cover at few seeds (about 90 % for a mean of 10 normal values), "
     "so no verdict rests on them. The median is over seeds; with one task rliable’s median is the mean. b, d: distances with "
-    "95 % bands. All arms but the first two, the uniform sample and the noise floor are ours."
+    "95 % bands; the axis is cut above, where the first updates fall steeply. All arms but MADDPG+CQL and MADDPG+CQL+PJAP, the "
+    "uniform sample and the noise floor are ours."
 )
 COMPARISONS_CAPTION = (
     "Every dot is a seed. Intervals of differences are Student's t (95 %), the basis of verdicts; those of the probability of a "
@@ -48,6 +51,13 @@ ROBUSTNESS_CAPTION = (
     "Beside the map's own question: data whose centre moves along the diagonal until the optimum lies outside them, and other "
     "kernels and distances (an alpha means something else for each, so compare the best of a row). Bars are 95 % intervals."
 )
+SURFACES = "On surfaces of R, brighter is higher."
+READING = {  # what a figure of the games does not say itself, after its own caption
+    **dict.fromkeys(("figure1", "figure1_seeds", "figure2", "figure3", "figure4"), SURFACES),
+    "figure5": f"{SURFACES[:-1]}; below −0.5 it is all one colour. The panels of the dataset show [−1, 1]²: of wide spreads some "
+    "points lie outside.",
+}
+WORDINGS = (5, 6)  # of games/experiments/errata.py: no errors, but words that are wider than what holds
 ESTIMATE_ROWS = {  # quantity and normalisation of the table of scores, and how they are called there
     ("final_return", "raw"): "Final return",
     ("final_return", "reference"): "Final return, reference normalisation",
@@ -80,7 +90,7 @@ def write_report(results: Path, settings: dict, stamp: dict) -> None:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.filters["number"] = _number
+    environment.filters |= {"number": _number, "coded": _coded, "reason": _reason}
     page = environment.get_template("page.html.jinja").render(
         stamp=stamp,
         paper=PAPER,
@@ -92,6 +102,7 @@ def write_report(results: Path, settings: dict, stamp: dict) -> None:
         of_runs=figures.OF_STATISTICS,
         evidence=_evidence(results, verdict),
         errata=read_json(results / "games" / "errata.json"),
+        wordings=WORDINGS,
         datasets=datasets,
         deviations=deviations.of_settings(results, settings, datasets),
         always_deviating=deviations.ALWAYS,
@@ -111,7 +122,8 @@ def _figures(results: Path, settings: dict) -> dict[str, dict]:
     Raises:
         BenchError: a figure that has no words here.
     """
-    captions = read_json(results / "games" / "captions.json") | {
+    captions = read_json(results / "games" / "captions.json")
+    captions = {name: f"{caption} {READING.get(name, '')}".strip() for name, caption in captions.items()} | {
         "robustness": f"{read_json(results / 'games' / 'robustness.json')['finding']} Every cell: games/robustness.csv.",
         "robustness_beyond": ROBUSTNESS_CAPTION,
         "figure6": f"{FIGURE6_CAPTION} {PUBLISHED_FIGURE6}",
@@ -301,6 +313,22 @@ def _benchmarks(results: Path) -> list[dict]:
             measured = {"seconds": row["s"], "memory": row.get("max_rss"), "processor": row.get("cpu_time")}
             rows.append({"job": name} | measured)
     return rows
+
+
+def _reason(text: str) -> tuple[str, list[str]]:
+    """A claim's reason; where it names more than three estimates, its beginning and a list of them."""
+    start, region, rest = text.partition(" region: ")
+    items = []
+    for group in rest.removesuffix(").").split("); "):
+        members, _, needs = group.rpartition(" (")
+        *others, last = members.split("; ")
+        items += [*others, f"{last} ({'all of these: ' if others else ''}{needs})"]
+    return (f"{start}{region.rstrip()}", items) if len(items) > 3 else (text, [])
+
+
+def _coded(text: str) -> markupsafe.Markup:
+    """Text with `code` in backticks, as HTML."""
+    return markupsafe.Markup(re.sub(r"`([^`]+)`", r"<code>\1</code>", str(markupsafe.escape(text))))
 
 
 def _number(value: float) -> str:

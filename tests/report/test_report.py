@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from matplotlib.figure import Figure
 
-from pjap_bench import config, figures, files
+from pjap_bench import config, figures, files, report
 from pjap_bench.datasets import cards, description, hdf5
 from pjap_bench.errors import BenchError
 from pjap_bench.figures import comparisons, figure6, style
@@ -181,6 +181,47 @@ def test_a_claim_stands_beside_its_evidence_and_errata_beside_their_numbers(page
     section = page[page.index('id="errata"') : page.index('id="datasets"')]
     for text in ("“1 &lt; 0”", "0 &lt; 1.", "0 &amp; 1: <b>0.1235</b>"):
         assert text.replace("&lt;", "<") in section.replace("&lt;", "<")
+
+
+def test_many_estimates_of_a_claim_are_a_list():
+    text = "5 of 5 estimates lie inside the claim's region: a = 1; b: c = 2 [1, 3] (the claim needs a value above 0); "
+    text += "d = 4; e = 5; f = 6 (the claim needs 4 within 3)."
+    assert report._reason(text) == (
+        "5 of 5 estimates lie inside the claim's region:",
+        [
+            *("a = 1", "b: c = 2 [1, 3] (all of these: the claim needs a value above 0)"),
+            *("d = 4", "e = 5", "f = 6 (all of these: the claim needs 4 within 3)"),
+        ],
+    )
+    few = "1 of 1 estimates lies inside the claim's region: a = 1 (the claim needs 1)."
+    assert report._reason(few) == (few, [])
+
+
+def test_wide_words_of_the_paper_stand_apart_from_its_errors_under_their_numbers(finished, tmp_path):
+    results = shutil.copytree(finished, tmp_path / "results")
+    (one,) = files.read_json(results / "games" / "errata.json")
+    files.write_json(results / "games" / "errata.json", [one | {"number": number} for number in range(1, 7)])
+    write_report(results, SETTINGS, STAMP)
+    page = (results / "report.html").read_text(encoding="utf-8")
+    parts = (
+        page.split('id="errata"')[1].split("</section>")[0].split("<h3>Where the paper’s words are wider than what holds</h3>")
+    )
+    assert [re.findall(r'<li value="(\d)">', part) for part in parts] == [["1", "2", "3", "4"], ["5", "6"]]
+
+
+def test_captions_say_how_to_read_the_figures(page):
+    for name, words in (
+        *((f"figure{number}", "brighter is higher") for number in range(1, 6)),
+        ("figure5", "some points lie outside"),
+        ("figure6", "the axis is cut above"),
+        ("figure6", "All arms but MADDPG+CQL and MADDPG+CQL+PJAP"),
+    ):
+        assert words in page.split(f'<figure id="{name}">')[1].split("</figcaption>")[0]
+
+
+def test_words_in_backticks_are_code(page):
+    assert "<code>behaviour</code> in workflow/config/paper.yaml" in page and "`" not in re.sub(r"base64,[^\"]*", "", page)
+    assert str(report._coded("`a < b` & c")) == "<code>a &lt; b</code> &amp; c"
 
 
 def test_a_missing_picture_of_a_claim(finished, tmp_path):
