@@ -16,6 +16,12 @@ FIGURES = {
     f"figure{number}{kind}": f"pjap_bench.figures.figure{number}{kind}" for number in range(1, 6) for kind in ("", "_seeds")
 } | {name: f"pjap_bench.figures.{name}" for name in ("robustness", "robustness_beyond", "figure6", "comparisons")}
 
+# Those of runs: drawn from the statistics, and told the settings of the runs.
+OF_STATISTICS = ("figure6", "comparisons")
+
+# With fewer seeds no interval over seeds is shown, as no verdict rests on one: workflow/claims.yaml's `minimum_seeds`.
+MINIMUM_SEEDS = 5
+
 # Claims with a small figure of their evidence, see `pjap_bench.figures.claims`.
 CLAIMS = ("C1", "C2a", "C2b", "C3", "C4", "C5", "C6", "C7", "C8", "C9", "C10", "C11")
 

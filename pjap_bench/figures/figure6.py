@@ -36,6 +36,7 @@ def draw(results: Path, stamp: dict) -> Figure:
     settings = read_json(results / "statistics.provenance.json")["settings"]
     tables = {name: style.read_table(results / f"{name}.csv") for name in ("statistics", "scores", "curves")}
     datasets = list(settings["experiments"])
+    colours = style.colours_of(settings["arms"])
     figure = style.new_figure(6.2 * len(datasets), 12.4)
     figure.get_layout_engine().set(w_pad=0.1)
     width = 75 * len(datasets)
@@ -56,12 +57,20 @@ def draw(results: Path, stamp: dict) -> Figure:
             fontsize=12,
             fontweight="bold",
         )
-        _draw_dataset(column, own, summary, experiment, labels, letters)
+        _draw_dataset(column, own, summary, experiment, labels, colours, letters)
     style.footer(figure, stamp)
     return figure
 
 
-def _draw_dataset(column: SubFigure, tables: dict, summary: dict, experiment: dict, labels: dict[str, str], letters: str) -> None:
+def _draw_dataset(
+    column: SubFigure,
+    tables: dict,
+    summary: dict,
+    experiment: dict,
+    labels: dict[str, str],
+    colours: dict[str, str],
+    letters: str,
+) -> None:
     """One dataset from top to bottom: aggregates in both normalisations, distances, returns."""
     arms = len(labels)
     grid = column.add_gridspec(4, 3, height_ratios=[1.15, 0.55 + 0.3 * arms, 3.2, 2.6])
@@ -69,43 +78,45 @@ def _draw_dataset(column: SubFigure, tables: dict, summary: dict, experiment: di
     published = {arm: label for arm, label in labels.items() if arm in normalised}
     if published:
         axes = [column.add_subplot(grid[0, part]) for part in range(3)]
-        _draw_aggregates(axes, tables, "paper", published)
+        _draw_aggregates(axes, tables, "paper", published, colours)
         axes[0].annotate(
             f"{letters[0]}   Final return", (0, 1), (0, 22), xycoords="axes fraction", textcoords="offset points",
             fontsize=10, fontweight="bold",
         )  # fmt: skip
         axes[1].set_xlabel("Normalised as in the paper: min to max over these two arms' evaluations", fontsize=8.5)
     axes = [column.add_subplot(grid[1, part]) for part in range(3)]
-    _draw_aggregates(axes, tables, "reference", labels)
+    _draw_aggregates(axes, tables, "reference", labels, colours)
     axes[1].set_xlabel("Normalised by reference: 0 = random policy, 1 = dataset's mean return", fontsize=8.5)
 
     axis = column.add_subplot(grid[2, :])
     for arm in labels:
-        _draw_curve(axis, tables["curves"], arm, "distance_sampled", "raw", "-")
-        _draw_curve(axis, tables["curves"], arm, "distance_uniform", "raw", "--")
+        _draw_curve(axis, tables["curves"], arm, "distance_sampled", colours[arm], "-")
+        _draw_curve(axis, tables["curves"], arm, "distance_uniform", colours[arm], "--")
     control = next((arm.partition(" - ")[2] for arm in tables["statistics"]["arm"] if " - " in arm), None)
     if control:
-        _draw_curve(axis, tables["curves"], control, "distance_selected", "raw", "-.")
+        _draw_curve(axis, tables["curves"], control, "distance_selected", colours[control], "-.")
     axis.axhline(summary["noise_floor"], color="black", linestyle=":", linewidth=1.2)
     _frame_distances(axis, tables["curves"], summary["noise_floor"])
     title = f"{letters[1]}   Mean distance of actions to the current joint policy"
     axis.set_title(title, loc="left", fontweight="bold")
     axis.set_ylabel("Mean |policy − data action|")
     axis.set_xlabel("Updates")
-    handles = [Patch(color=style.colour_of(arm), label=label) for arm, label in labels.items()]
-    handles += [
+    arms_shown = [Patch(color=colours[arm], label=label) for arm, label in labels.items()]
+    handles = [
         Line2D([], [], color="black", linestyle="-", label="in the sampled batch (the paper's)"),
         Line2D([], [], color="black", linestyle="--", label="on a fixed uniform sample"),
         Line2D([], [], color="black", linestyle=":", label="noise floor: behaviour policy to data"),
     ]
     if control:
         label = textwrap.fill(f"{labels[control]}, uniform, weighted by PJAP", 34)
-        handles.append(Line2D([], [], color=style.colour_of(control), linestyle="-.", label=label))
-    _legend_below(axis, handles)
+        handles.append(Line2D([], [], color=colours[control], linestyle="-.", label=label))
+    for short in (arms_shown, handles):  # a column each, whichever is shorter
+        short += [Line2D([], [], linestyle="", label=" ")] * (max(arms, len(handles)) - len(short))
+    _legend_below(axis, [*arms_shown, *handles])
 
     axis = column.add_subplot(grid[3, :])
     for arm in labels:
-        _draw_curve(axis, tables["curves"], arm, "evaluation_return", "raw", "-")
+        _draw_curve(axis, tables["curves"], arm, "evaluation_return", colours[arm], "-")
     for name, text, linestyle in (("random_return", "random policy", ":"), ("dataset_return", "dataset mean", "--")):
         axis.axhline(summary["reference"][name], color="black", linestyle=linestyle, linewidth=1.2, label=text)
     axis.set_title("Return during training (not in the paper)", loc="left", fontweight="bold")
@@ -121,7 +132,7 @@ def _legend_below(axis, handles: list) -> None:
     axis.legend(handles=handles, loc="upper center", bbox_to_anchor=(0.5, -0.17), ncols=2, fontsize=7.5, frameon=False)
 
 
-def _draw_aggregates(axes: list, tables: dict, normalisation: str, labels: dict[str, str]) -> None:
+def _draw_aggregates(axes: list, tables: dict, normalisation: str, labels: dict[str, str], colours: dict[str, str]) -> None:
     """Per aggregate: the interval as a bar, its value as a black mark, every seed as a dot. One row per arm."""
     statistics = tables["statistics"].query("quantity == 'final_return' and normalisation == @normalisation")
     statistics = statistics[statistics["method"] != "t"]  # that interval is for verdicts
@@ -133,7 +144,7 @@ def _draw_aggregates(axes: list, tables: dict, normalisation: str, labels: dict[
             interval = statistics[(statistics["arm"] == arm) & (statistics["estimator"] == estimator)].iloc[0]
             if interval["method"] != "point":
                 width = interval["high"] - interval["low"]
-                axis.barh(row, width, left=interval["low"], height=0.62, color=style.colour_of(arm), alpha=0.7)
+                axis.barh(row, width, left=interval["low"], height=0.62, color=colours[arm], alpha=0.7)
             axis.vlines(interval["value"], row - 0.31, row + 0.31, color="black", linewidth=1.8)
             seeds = scores.loc[scores["arm"] == arm, "value"]
             axis.plot(
@@ -151,13 +162,13 @@ def _draw_aggregates(axes: list, tables: dict, normalisation: str, labels: dict[
         axis.set_axisbelow(True)
 
 
-def _draw_curve(axis, curves: pd.DataFrame, arm: str, quantity: str, normalisation: str, linestyle: str) -> None:
+def _draw_curve(axis, curves: pd.DataFrame, arm: str, quantity: str, colour: str, linestyle: str) -> None:
     """Mean over seeds with its band; the dashed uniform distance goes without, to keep the lines readable."""
-    rows = curves.query("arm == @arm and quantity == @quantity and normalisation == @normalisation")
+    rows = curves.query("arm == @arm and quantity == @quantity and normalisation == 'raw'")
     rows = rows.sort_values("update")
-    axis.plot(rows["update"], rows["value"], color=style.colour_of(arm), linestyle=linestyle)
+    axis.plot(rows["update"], rows["value"], color=colour, linestyle=linestyle)
     if linestyle == "-" and rows["low"].notna().all():
-        axis.fill_between(rows["update"], rows["low"], rows["high"], color=style.colour_of(arm), alpha=0.2, linewidth=0)
+        axis.fill_between(rows["update"], rows["low"], rows["high"], color=colour, alpha=0.2, linewidth=0)
 
 
 def _frame_distances(axis, curves: pd.DataFrame, floor: float) -> None:

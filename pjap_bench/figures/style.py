@@ -1,6 +1,7 @@
 """The look that all figures share, and how a figure is written with its provenance inside the file."""
 
 import functools
+import itertools
 import json
 import textwrap
 import zipfile
@@ -30,6 +31,8 @@ COLOURS = {
     "independent_ddpg_cql": "#E69F00",
     "maddpg_cql_td_error": "#56B4E9",
 }
+# Of arms that are not named above, in their order: Paul Tol's dark ones, told apart from those and from each other.
+SPARE_COLOURS = ("#332288", "#882255", "#999933", "#555555")
 NEUTRAL_COLOUR = "#555555"
 DATASETS = {"good": "Good", "medium": "Medium", "good_medium": "GoodMedium", "all": "All datasets"}
 
@@ -39,9 +42,10 @@ FOOTER_PIXELS = 42
 SURFACE_MAP = "viridis"
 
 
-def colour_of(arm: str) -> str:
-    """An arm's colour in all figures; grey for one that has none."""
-    return COLOURS.get(arm, NEUTRAL_COLOUR)
+def colours_of(arms: Iterable[str]) -> dict[str, str]:
+    """The colour of each arm in all figures; those without one of their own take the spare ones in turn."""
+    spare = itertools.cycle(SPARE_COLOURS)
+    return {arm: COLOURS.get(arm) or next(spare) for arm in arms}
 
 
 def in_lines(labels: Iterable[str], width: int = 20) -> list[str]:

@@ -34,6 +34,7 @@ def draw(results: Path, stamp: dict) -> Figure:
     variants, (control, *others) = list(dict.fromkeys(table["variant"])), sweep["arms"]  # JSON has lost their order
     labels = {arm: settings["arms"][sweep["variants"][variants[0]]["arms"][arm]]["label"].split(",")[0] for arm in sweep["arms"]}
 
+    colours = style.colours_of(sweep["arms"])
     figure = style.new_figure(11.0, 1.9 + 0.36 * len(variants))
     regime = textwrap.fill(f"{sweep['title']} ({sweep['dataset']}). {stamp['regime']}", 150)
     figure.suptitle(regime, fontsize=8.5, color=style.NEUTRAL_COLOUR)
@@ -41,11 +42,11 @@ def draw(results: Path, stamp: dict) -> Figure:
 
     for place, arm in enumerate(sweep["arms"]):
         rows = table[(table["arm"] == arm) & (table["quantity"] == "final_return")]
-        _points(axes[0], rows, variants, style.colour_of(arm), 0.18 * (place - (len(labels) - 1) / 2))
+        _points(axes[0], rows, variants, colours[arm], 0.18 * (place - (len(labels) - 1) / 2))
     for name, linestyle in (("random_return", ":"), ("dataset_return", "--")):
         axes[0].axvline(reference[name], color="black", linestyle=linestyle, linewidth=1.0)
     axes[0].set_title("Final return", loc="left", fontweight="bold")
-    handles = [Line2D([], [], color=style.colour_of(arm), marker="o", linestyle="", label=label) for arm, label in labels.items()]
+    handles = [Line2D([], [], color=colours[arm], marker="o", linestyle="", label=label) for arm, label in labels.items()]
     handles += [
         Line2D([], [], color="black", linestyle=":", label="random policy"),
         Line2D([], [], color="black", linestyle="--", label="dataset mean"),
@@ -53,7 +54,7 @@ def draw(results: Path, stamp: dict) -> Figure:
     axes[0].legend(handles=handles, loc="upper center", bbox_to_anchor=(0.5, 0.0), borderaxespad=2.0, ncols=2, frameon=False)
     for axis, arm in zip(axes[1:], others, strict=False):
         rows = table[(table["arm"] == f"{arm} - {control}") & (table["quantity"] == "final_return")]
-        _points(axis, rows, variants, style.colour_of(arm), 0.0)
+        _points(axis, rows, variants, colours[arm], 0.0)
         axis.set_title(f"{labels[arm]}\nminus {labels[control]}: return", loc="left", fontweight="bold", fontsize=9)
         axis.axvline(0, color="black", linewidth=0.8)
     distances = {"distance_sampled": ("in the sampled batch", "o"), "distance_uniform": ("on a fixed uniform sample", "D")}
@@ -62,7 +63,7 @@ def draw(results: Path, stamp: dict) -> Figure:
         for arm in others:
             rows = table[(table["arm"] == f"{arm} - {control}") & (table["quantity"] == quantity)]
             filled = "white" if place else None
-            _points(axes[-1], rows, variants, style.colour_of(arm), 0.18 * (place - 0.5), marker, filled)
+            _points(axes[-1], rows, variants, colours[arm], 0.18 * (place - 0.5), marker, filled)
         face = "white" if place else "black"
         handles.append(Line2D([], [], color="black", marker=marker, markerfacecolor=face, linestyle="", label=label))
     axes[-1].axvline(0, color="black", linewidth=0.8)

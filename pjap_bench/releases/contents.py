@@ -20,9 +20,6 @@ RUN = ("run.json", "evaluations.csv", "metrics.csv", "timing.json")
 POLICIES = "policies.safetensors"
 POLICIES_AT_MOST = 50 * 2**20  # bytes, all runs together
 
-#: figures that are drawn from the statistics
-OF_STATISTICS = ("figure6", "comparisons")
-
 OF_SWEEP = (*sweep.FILES, "sweep.png", "sweep.pdf")
 
 #: what is made anew from the rest of a release

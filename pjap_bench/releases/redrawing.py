@@ -64,12 +64,12 @@ def commands(release: Path, about: dict, output: Path) -> tuple[list[list[str]],
         return [command("summarise", *told)], [command("tabulate-sweep", *with_sweep), command("draw-sweep", *told)]
     apart = [command("summarise", *told)]
     apart += [
-        command("draw", "--figure", name, "--settings", "{}") for name in figures.FIGURES if name not in contents.OF_STATISTICS
+        command("draw", "--figure", name, "--settings", "{}") for name in figures.FIGURES if name not in figures.OF_STATISTICS
     ]
     apart += [command("draw-dataset", "--dataset", name, own_label=plain) for name in contents.dataset_names(release, settings)]
     apart.append(command("draw-claims"))
     then = [command("judge", *told, "--claims", str(output / "claims.yaml"))]
-    then += [command("draw", "--figure", name, *told) for name in contents.OF_STATISTICS] + [command("report", *told)]
+    then += [command("draw", "--figure", name, *told) for name in figures.OF_STATISTICS] + [command("report", *told)]
     return apart, then
 
 

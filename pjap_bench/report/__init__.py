@@ -4,15 +4,18 @@ Everything on the page comes from the results folder; only the last section, tim
 """
 
 import json
+import re
 from collections.abc import Iterator
 from pathlib import Path
 
 import jinja2
+import markupsafe
 import pandas as pd
 
+from pjap_bench import figures
 from pjap_bench.datasets import cards, description
 from pjap_bench.errors import BenchError
-from pjap_bench.figures import PUBLISHED_FIGURE6
+from pjap_bench.figures import MINIMUM_SEEDS, PUBLISHED_FIGURE6
 from pjap_bench.files import read_json, write_text
 from pjap_bench.report import deviations
 from pjap_bench.report.pictures import CLAIMS, DATASET_ALTERNATIVE, FIGURES, embedded
@@ -36,16 +39,25 @@ FIGURE6_CAPTION = (
     "Two-agent HalfCheetah. a, c: final return (the final policy, never the best checkpoint), bars are 95 % percentile bootstrap "
     "intervals over seeds, dots are seeds; these intervals under-cover at few seeds (about 90 % for a mean of 10 normal values), "
     "so no verdict rests on them. The median is over seeds; with one task rliable’s median is the mean. b, d: distances with "
-    "95 % bands. All arms but the first two, the uniform sample and the noise floor are ours."
+    "95 % bands; the axis is cut above, where the first updates fall steeply. All arms but MADDPG+CQL and MADDPG+CQL+PJAP, the "
+    "uniform sample and the noise floor are ours."
 )
 COMPARISONS_CAPTION = (
     "Every dot is a seed. Intervals of differences are Student's t (95 %), the basis of verdicts; those of the probability of a "
-    "better run and the bands of the profiles are percentile bootstraps over runs, which cover less than 95 % at few seeds."
+    "better run and the bands of the profiles are percentile bootstraps over runs, which cover less than 95 % at few seeds. With "
+    f"fewer than {MINIMUM_SEEDS} seeds no probability, interval or band is drawn (statistics.csv has them)."
 )
 ROBUSTNESS_CAPTION = (
     "Beside the map's own question: data whose centre moves along the diagonal until the optimum lies outside them, and other "
     "kernels and distances (an alpha means something else for each, so compare the best of a row). Bars are 95 % intervals."
 )
+SURFACES = "On surfaces of R, brighter is higher."
+READING = {  # what a figure of the games does not say itself, after its own caption
+    **dict.fromkeys(("figure1", "figure1_seeds", "figure2", "figure3", "figure4"), SURFACES),
+    "figure5": f"{SURFACES[:-1]}; below −0.5 it is all one colour. The panels of the dataset show [−1, 1]²: of wide spreads some "
+    "points lie outside.",
+}
+WORDINGS = (5, 6)  # of games/experiments/errata.py: no errors, but words that are wider than what holds
 ESTIMATE_ROWS = {  # quantity and normalisation of the table of scores, and how they are called there
     ("final_return", "raw"): "Final return",
     ("final_return", "reference"): "Final return, reference normalisation",
@@ -78,7 +90,7 @@ def write_report(results: Path, settings: dict, stamp: dict) -> None:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.filters["number"] = _number
+    environment.filters |= {"number": _number, "coded": _coded, "reason": _reason}
     page = environment.get_template("page.html.jinja").render(
         stamp=stamp,
         paper=PAPER,
@@ -87,8 +99,10 @@ def write_report(results: Path, settings: dict, stamp: dict) -> None:
         counts=", ".join(f"{verdict['counts'][name]} {name}" for name in STATUS_CLASSES if verdict["counts"][name]),
         status_classes=STATUS_CLASSES,
         figures=_figures(results, settings),
+        of_runs=figures.OF_STATISTICS,
         evidence=_evidence(results, verdict),
         errata=read_json(results / "games" / "errata.json"),
+        wordings=WORDINGS,
         datasets=datasets,
         deviations=deviations.of_settings(results, settings, datasets),
         always_deviating=deviations.ALWAYS,
@@ -103,8 +117,13 @@ def write_report(results: Path, settings: dict, stamp: dict) -> None:
 
 
 def _figures(results: Path, settings: dict) -> dict[str, dict]:
-    """Every figure by name: title, caption, alternative text and picture."""
-    captions = read_json(results / "games" / "captions.json") | {
+    """Every figure by name: title, caption, alternative text and picture.
+
+    Raises:
+        BenchError: a figure that has no words here.
+    """
+    captions = read_json(results / "games" / "captions.json")
+    captions = {name: f"{caption} {READING.get(name, '')}".strip() for name, caption in captions.items()} | {
         "robustness": f"{read_json(results / 'games' / 'robustness.json')['finding']} Every cell: games/robustness.csv.",
         "robustness_beyond": ROBUSTNESS_CAPTION,
         "figure6": f"{FIGURE6_CAPTION} {PUBLISHED_FIGURE6}",
@@ -112,7 +131,12 @@ def _figures(results: Path, settings: dict) -> dict[str, dict]:
     }
     words = {"figure6": _figure6_text(results, settings)}
     shown = {}
-    for name, picture in FIGURES.items():
+    places = {"FIGURES in pjap_bench/report/pictures.py": FIGURES, "the captions in pjap_bench/report/__init__.py": captions}
+    for name in figures.FIGURES:
+        for place, named in places.items():
+            if name not in named:
+                raise BenchError(f"the figure {name} is not there", where=place, do="add it, see 'A figure' in docs/extend.md")
+        picture = FIGURES[name]
         text = f"{picture.alternative} {words.get(name, '')}".strip()
         shown[name] = {"title": picture.title, "caption": captions[name], "alternative": text}
         shown[name] |= embedded(results / "figures" / f"{name}.png")
@@ -289,6 +313,22 @@ def _benchmarks(results: Path) -> list[dict]:
             measured = {"seconds": row["s"], "memory": row.get("max_rss"), "processor": row.get("cpu_time")}
             rows.append({"job": name} | measured)
     return rows
+
+
+def _reason(text: str) -> tuple[str, list[str]]:
+    """A claim's reason; where it names more than three estimates, its beginning and a list of them."""
+    start, region, rest = text.partition(" region: ")
+    items = []
+    for group in rest.removesuffix(").").split("); "):
+        members, _, needs = group.rpartition(" (")
+        *others, last = members.split("; ")
+        items += [*others, f"{last} ({'all of these: ' if others else ''}{needs})"]
+    return (f"{start}{region.rstrip()}", items) if len(items) > 3 else (text, [])
+
+
+def _coded(text: str) -> markupsafe.Markup:
+    """Text with `code` in backticks, as HTML."""
+    return markupsafe.Markup(re.sub(r"`([^`]+)`", r"<code>\1</code>", str(markupsafe.escape(text))))
 
 
 def _number(value: float) -> str:

@@ -17,7 +17,7 @@ from pjap_bench.games.experiments import simulate
 
 CONFIGURATION = Path(__file__).parents[2] / "workflow" / "config" / "paper.yaml"
 STAMP = {"pjap_bench": "0.1.0", "scale": "smoke", "code": "0123456789ab", "image": "uncontained", "seeds": [], "datasets": {}}
-GAMES = [name for name in figures.FIGURES if name not in ("figure6", "comparisons")]
+GAMES = [name for name in figures.FIGURES if name not in figures.OF_STATISTICS]
 
 
 @pytest.fixture(scope="module")
@@ -106,6 +106,14 @@ def test_the_arms_have_one_colour_each_through_all_figures():
     assert style.COLOURS["maddpg_pjap"] == style.COLOURS["maddpg_cql_pjap"]
     arms = ["maddpg_cql", "maddpg_cql_pjap", "behaviour_cloning", "maddpg_cql_current"]
     assert len({style.COLOURS[arm] for arm in arms}) == len(arms)
+
+
+def test_arms_without_a_colour_of_their_own_can_be_told_apart():
+    new = [f"new_{place}" for place in range(len(style.SPARE_COLOURS))]
+    colours = style.colours_of([*new[:2], *style.COLOURS, *new[2:]])
+    assert style.COLOURS.items() <= colours.items()
+    assert len({colours[arm] for arm in new} | set(style.COLOURS.values())) == len(new) + len(set(style.COLOURS.values()))
+    assert style.colours_of([*new, "one_more"])["one_more"] == colours[new[0]]
 
 
 def test_unknown_figures_and_missing_or_broken_data_are_one_clear_error(tmp_path):

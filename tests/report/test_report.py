@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from matplotlib.figure import Figure
 
-from pjap_bench import config, figures, files
+from pjap_bench import config, figures, files, report
 from pjap_bench.datasets import cards, description, hdf5
 from pjap_bench.errors import BenchError
 from pjap_bench.figures import comparisons, figure6, style
@@ -149,6 +149,21 @@ def test_every_figure_and_claim_with_a_picture_has_words():
     assert list(FIGURES) == list(figures.FIGURES) and tuple(CLAIMS) == figures.CLAIMS
 
 
+@pytest.mark.parametrize("place", ["pictures.py", "__init__.py"])
+def test_a_figure_without_words_is_an_error_that_names_the_place(place, finished, monkeypatch):
+    monkeypatch.setitem(figures.FIGURES, "mine", "pjap_bench.figures.mine")
+    if place == "__init__.py":
+        monkeypatch.setitem(FIGURES, "mine", FIGURES["figure6"])
+    with pytest.raises(BenchError, match=rf"pjap_bench/report/{place}: the figure mine is not there"):
+        write_report(finished, SETTINGS, STAMP)
+
+
+def test_captions_of_runs_name_their_regime_and_those_of_games_the_game(page):
+    shown = dict(re.findall(r'<figure id="(\w+)">.*?<figcaption>(.*?)</figcaption>', page, re.DOTALL))
+    assert list(shown) and {name for name, text in shown.items() if "simulated game" not in text} == {"figure6", "comparisons"}
+    assert all("Test data &lt;made up&gt;, not" in shown[name] for name in figures.OF_STATISTICS)
+
+
 def test_companions_fold_out_under_their_figures(page):
     for number in range(1, 6):
         figure, details, companion = (
@@ -166,6 +181,47 @@ def test_a_claim_stands_beside_its_evidence_and_errata_beside_their_numbers(page
     section = page[page.index('id="errata"') : page.index('id="datasets"')]
     for text in ("“1 &lt; 0”", "0 &lt; 1.", "0 &amp; 1: <b>0.1235</b>"):
         assert text.replace("&lt;", "<") in section.replace("&lt;", "<")
+
+
+def test_many_estimates_of_a_claim_are_a_list():
+    text = "5 of 5 estimates lie inside the claim's region: a = 1; b: c = 2 [1, 3] (the claim needs a value above 0); "
+    text += "d = 4; e = 5; f = 6 (the claim needs 4 within 3)."
+    assert report._reason(text) == (
+        "5 of 5 estimates lie inside the claim's region:",
+        [
+            *("a = 1", "b: c = 2 [1, 3] (all of these: the claim needs a value above 0)"),
+            *("d = 4", "e = 5", "f = 6 (all of these: the claim needs 4 within 3)"),
+        ],
+    )
+    few = "1 of 1 estimates lies inside the claim's region: a = 1 (the claim needs 1)."
+    assert report._reason(few) == (few, [])
+
+
+def test_wide_words_of_the_paper_stand_apart_from_its_errors_under_their_numbers(finished, tmp_path):
+    results = shutil.copytree(finished, tmp_path / "results")
+    (one,) = files.read_json(results / "games" / "errata.json")
+    files.write_json(results / "games" / "errata.json", [one | {"number": number} for number in range(1, 7)])
+    write_report(results, SETTINGS, STAMP)
+    page = (results / "report.html").read_text(encoding="utf-8")
+    parts = (
+        page.split('id="errata"')[1].split("</section>")[0].split("<h3>Where the paper’s words are wider than what holds</h3>")
+    )
+    assert [re.findall(r'<li value="(\d)">', part) for part in parts] == [["1", "2", "3", "4"], ["5", "6"]]
+
+
+def test_captions_say_how_to_read_the_figures(page):
+    for name, words in (
+        *((f"figure{number}", "brighter is higher") for number in range(1, 6)),
+        ("figure5", "some points lie outside"),
+        ("figure6", "the axis is cut above"),
+        ("figure6", "All arms but MADDPG+CQL and MADDPG+CQL+PJAP"),
+    ):
+        assert words in page.split(f'<figure id="{name}">')[1].split("</figcaption>")[0]
+
+
+def test_words_in_backticks_are_code(page):
+    assert "<code>behaviour</code> in workflow/config/paper.yaml" in page and "`" not in re.sub(r"base64,[^\"]*", "", page)
+    assert str(report._coded("`a < b` & c")) == "<code>a &lt; b</code> &amp; c"
 
 
 def test_a_missing_picture_of_a_claim(finished, tmp_path):
@@ -247,6 +303,14 @@ def test_figure6_shows_scale_regime_and_all_panels(finished):
     assert "quick" in figure._suptitle.get_text() and "made up" in figure._suptitle.get_text()
 
 
+def test_figure6s_legend_has_a_column_of_arms_and_one_of_lines(finished):
+    for column in figure6.draw(finished, STAMP).subfigs:
+        legend = next(axes.get_legend() for axes in column.axes if "Mean distance" in axes.get_title(loc="left"))
+        said = [text.get_text() for text in legend.get_texts()]
+        assert said[:4] == ["MADDPG+CQL", "MADDPG+CQL+PJAP", "Behaviour cloning", " "]
+        assert said[4].startswith("in the sampled batch") and len(said) == 8 and legend._ncols == 2
+
+
 def test_figure6_without_the_papers_arms_and_with_one_seed(tmp_path):
     settings = copy.deepcopy(SETTINGS)
     settings["experiments"] = {"good": {"arms": ["behaviour_cloning"], "seeds": [0], "updates": 1000}}
@@ -286,6 +350,21 @@ def test_comparisons_with_one_seed_and_one_dataset(tmp_path):
     (results / "profiles.csv").unlink()
     with pytest.raises(BenchError, match=r"profiles\.csv: cannot be read"):
         comparisons.draw(results, STAMP)
+
+
+def test_comparisons_show_nothing_for_certain_that_rests_on_few_seeds(finished):
+    """Of Good's five seeds both arms win every pair; GoodMedium, and with it all datasets, has two seeds."""
+    rows = np.reshape(comparisons.draw(finished, STAMP).axes, (3, 3))
+    said = [[text.get_text() for text in row[1].texts] for row in rows]
+    assert said == [["all pairs"] * 2, ["too few seeds\n(needs 5)"], ["too few seeds\n(needs 5)"]]
+    # bars of intervals, ticks and the line of no difference; bands
+    assert [[len(axes.collections) for axes in row[1:]] for row in rows] == [[2, 3], [0, 0], [0, 0]]
+    assert [len(row[1].lines) for row in rows] == [3, 0, 0]
+    assert [row[2].get_title(loc="right") for row in rows] == ["", *["no bands: too few seeds"] * 2]
+
+
+def test_figures_and_verdicts_need_the_same_number_of_seeds():
+    assert verdict.read_claims(config.ROOT / "workflow" / "claims.yaml")["minimum_seeds"] == figures.MINIMUM_SEEDS
 
 
 @pytest.mark.parametrize("draw", [figure6.draw, comparisons.draw])

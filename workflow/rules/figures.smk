@@ -10,6 +10,12 @@ FIGURE_DATA = {
     "figure6": [*STATISTICS, *SUMMARIES],
     "comparisons": STATISTICS,
 }
+if unlisted := FIGURE_DATA.keys() ^ figures.FIGURES.keys():
+    raise BenchError(
+        f"only one of them holds {', '.join(sorted(unlisted))}",
+        where="FIGURES in pjap_bench/figures/__init__.py and FIGURE_DATA in workflow/rules/figures.smk",
+        do="add it to the other one",
+    )
 
 
 rule draw_figure:
@@ -32,7 +38,7 @@ rule draw_figure:
         runtime=10,
     params:
         label=LABEL,
-        settings=lambda wildcards: json.dumps(EVALUATED if wildcards.figure in ("figure6", "comparisons") else {}),
+        settings=lambda wildcards: json.dumps(EVALUATED if wildcards.figure in figures.OF_STATISTICS else {}),
         results=lambda wildcards: RESULTS,
         code=lambda wildcards: code(f"figures.{wildcards.figure}"),
     shell:
