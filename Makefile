@@ -6,7 +6,7 @@ scales := smoke quick laptop paper
 SCALE ?= quick
 #: SWEEP        for `make sweep`: a file in workflow/sweeps (default: what_decides); for `make pin`: pins that sweep
 SWEEP ?=
-#: CONTAINERS   auto (the default: where a runtime is found), on (an error without) or off
+#: CONTAINERS   auto (the default: where RUNTIME is found), on (an error without) or off
 CONTAINERS ?= auto
 #: RUNTIME      what runs the containers: apptainer (the default), podman or docker
 RUNTIME ?= apptainer
@@ -40,8 +40,17 @@ ARGS ?=
 contained = containers=$(CONTAINERS) runtime=$(RUNTIME)
 in_venv = PATH="$(CURDIR)/.venv/bin:$$PATH"
 
+# Where reproduce leaves its results: the only setting of CONFIG that a recipe looks at.
+folder = $(or $(patsubst results=%,%,$(filter results=%,$(subst ",,$(subst ',,$(CONFIG))))),results)/$(SCALE)
+
 # A stranger's PYTHONPATH must not put other packages before the locked ones.
 unexport PYTHONPATH PYTHONHOME
+
+# The configuration's keys are no settings of make, which would take them and tell nobody.
+keys := scale regime results games robustness datasets experiments arms presets training jobs statistics behaviour \
+        containers runtime sweep
+$(foreach key,$(keys),$(if $(filter command,$(origin $(key))),$(error '$(key)=$($(key))' would change nothing. Settings of make \
+  are in capitals, for example SCALE=smoke (see make help); those of the configuration go into CONFIG='"training={batch: 32}"')))
 
 ifneq ($(filter reproduce sweep verdict pin,$(MAKECMDGOALS)),)
   ifneq ($(words $(SCALE)) $(filter $(SCALE),$(scales)),1 $(SCALE))
@@ -63,10 +72,10 @@ endif
 
 needs = $(if $($(2)),,$(if $(filter $(1),$(MAKECMDGOALS)),$(error make $(1) needs $(2)=...; for example: $(3))))
 $(call needs,pin,NAME,make pin NAME=first SCALE=quick)
-$(call needs,figures,FROM,make figures FROM=pinned/first)
-$(call needs,cite,FROM,make cite FROM=pinned/first)
-$(call needs,compare,A,make compare A=pinned/first B=results/quick)
-$(call needs,compare,B,make compare A=pinned/first B=results/quick)
+$(call needs,figures,FROM,make figures FROM=pinned/laptop)
+$(call needs,cite,FROM,make cite FROM=pinned/laptop)
+$(call needs,compare,A,make compare A=pinned/laptop B=results/quick)
+$(call needs,compare,B,make compare A=pinned/laptop B=results/quick)
 
 .DEFAULT_GOAL := help
 .PHONY: help setup reproduce sweep verdict pin figures compare cite notebook benchmark images publish apptainer doctor
@@ -81,6 +90,7 @@ help: ## list the commands and the settings
 reproduce: setup ## the paper from start to end at SCALE, into results/SCALE/
 	@$(in_venv) python containers/build.py --if-needed $(CONTAINERS) --runtime $(RUNTIME)
 	@$(in_venv) snakemake $(ARGS) --workflow-profile profiles/$(PROFILE) --cores $(CORES) --config scale=$(SCALE) $(contained) $(CONFIG)
+	@[ ! -f '$(folder)/report.html' ] || echo "report: $(folder)/report.html (in words: make verdict FROM=$(folder))"
 
 sweep: setup ## the variants of workflow/sweeps/SWEEP.yaml at SCALE, into results/SCALE/sweeps/SWEEP/
 	@$(in_venv) python containers/build.py --if-needed $(CONTAINERS) --runtime $(RUNTIME)

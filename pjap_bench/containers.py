@@ -253,6 +253,8 @@ def choose(mode: str | bool, runtime: str, names: list[str]) -> tuple[dict[str, 
     if find_runtime(runtime) is None:
         missing = f"there is no {runtime} on this machine"
         do = "make apptainer (Debian 12, root), or install it" if runtime == "apptainer" else f"install {runtime}"
+        others = [name for name in RUNTIMES if name != runtime and find_runtime(name)]
+        do += "".join(f", or runtime={name} (make: RUNTIME={name}), which is here" for name in others)
     elif absent := missing_images(runtime, names):
         missing = f"these images are not on this machine: {', '.join(absent)}"
         do = BUILD[runtime]

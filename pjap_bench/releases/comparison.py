@@ -112,7 +112,7 @@ def read_verdict(folder: Path) -> dict:
 
 
 def _check(folder: Path) -> None:
-    if manifest.is_release(folder):
+    if manifest.is_release(folder) or (not folder.exists() and manifest.releases_in(folder.parent)):
         manifest.read(folder)
 
 
@@ -264,7 +264,7 @@ def _what(side: dict) -> str:
 
 
 def _shown(rows: list, limit: int, order: str = "") -> str:
-    return f" ({limit} of them{order}; all: --output FILE)" if len(rows) > limit else ""
+    return f" ({limit} of them{order}; all: --output FILE, with make ARGS='--output FILE')" if len(rows) > limit else ""
 
 
 def _title(row: dict, table: str) -> str:

@@ -5,6 +5,7 @@ from pathlib import Path, PurePosixPath
 
 from pjap_bench import config, files
 from pjap_bench.errors import BenchError
+from pjap_bench.releases import contents
 
 NAME = "release.json"
 DAMAGED = "get the release again, or pin the results under another name"
@@ -53,11 +54,18 @@ def is_release(folder: Path) -> bool:
     return (folder / NAME).exists()
 
 
+def releases_in(folder: Path) -> list[Path]:
+    """The folders in a folder that are releases."""
+    return sorted(path.parent for path in folder.glob(f"*/{NAME}"))
+
+
 def _read_unchecked(folder: Path) -> dict:
     if not is_release(folder):
-        beside = folder.parent
-        known = sorted(path.parent.name for path in beside.glob(f"*/{NAME}")) if beside.is_dir() else []
-        do = f"use one of: {', '.join(str(beside / name) for name in known)}" if known else "make one with `make pin NAME=...`"
+        known = releases_in(folder.parent)
+        do = f"use one of: {', '.join(map(str, known))}" if known else "make one with `make pin NAME=...`"
+        if not known and (folder / contents.CONFIGURATION).is_file():
+            settings = contents.command(folder).split(maxsplit=2)[2]
+            do = f"that is a folder of results; pin it first: make pin NAME=... {settings}"
         raise BenchError("there is no such release", where=folder, do=do)
     manifest = files.read_json(folder / NAME)
     config.validate(manifest, "release", folder / NAME)

@@ -41,6 +41,8 @@ def test_without_a_runtime_auto_goes_on_aloud_and_on_fails(project, runtime):
     assert chosen == {} and "there is no apptainer" in words and "make apptainer" in words and "uncontained" in words
     with pytest.raises(BenchError, match=r"there is no apptainer.*What to do: make apptainer"):
         containers.choose("on", "apptainer", NAMES)
+    runtime("podman")
+    assert "or runtime=podman (make: RUNTIME=podman), which is here)" in containers.choose("auto", "apptainer", NAMES)[1]
 
 
 def test_without_an_image_auto_goes_on_aloud_and_on_fails(project, runtime):

@@ -116,7 +116,7 @@ def test_the_command(pinned, results, tmp_path, capsys):
     edit(results / "statistics.csv", "quantity == 'final_return'", value=1.0)
     output = tmp_path / "comparison.json"
     assert command_line.main(["compare", str(pinned), str(results), "--limit", "2", "--output", str(output)]) == 0
-    assert "(2 of them, the largest relative change first; all: --output FILE)" in capsys.readouterr().out
+    assert "(2 of them, the largest relative change first; all: --output FILE, with make ARGS=" in capsys.readouterr().out
     # As read back from JSON, every row is there.
     assert files.read_json(output) == json.loads(json.dumps(comparison.compare(pinned, results)))
     assert len(files.read_json(output)["statistics"]) > 2
@@ -155,3 +155,5 @@ def test_the_verdict_as_a_table(made, results, release, tmp_path, capsys):
     assert command_line.main(["verdict", "--results", str(release)]) == 2
     assert command_line.main(["verdict", "--results", str(tmp_path / "nowhere")]) == 2
     assert "no finished results here" in capsys.readouterr().err
+    assert command_line.main(["verdict", "--results", str(release.with_name("typo"))]) == 2
+    assert f"there is no such release. What to do: use one of: {release}" in capsys.readouterr().err

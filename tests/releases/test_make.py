@@ -1,10 +1,11 @@
 """The make targets: which command they run, and what they say where a setting is missing. Nothing is run."""
 
+import re
 import subprocess
 
 import pytest
 
-from pjap_bench import config
+from pjap_bench import config, files
 
 
 def make(*words):
@@ -38,8 +39,34 @@ def test_a_target_runs_its_command(words, command):
         (["cite"], "make cite needs FROM="),
         (["compare", "A=results/quick"], "make compare needs B="),
         (["pin", "NAME=first", "SCALE=huge"], "SCALE='huge' is not a scale"),
+        (["reproduce", "scale=smoke"], "'scale=smoke' would change nothing. Settings of make are in capitals"),
+        (["reproduce", "training={batch: 32}"], "those of the configuration go into CONFIG="),
     ],
 )
 def test_a_setting_that_is_missing(words, said):
     done = make(*words)
     assert done.returncode != 0 and said in done.stderr
+
+
+def test_every_key_of_the_configuration_is_known_to_be_no_setting():
+    keys = files.read_json(config.ROOT / "workflow/schemas/config.schema.json")["properties"]
+    assert all("would change nothing" in make("help", f"{key}=1").stderr for key in (*keys, "sweep"))
+
+
+def test_an_environment_may_have_variables_of_those_names(monkeypatch):
+    monkeypatch.setenv("training", "somewhere")
+    assert make("reproduce").returncode == 0
+
+
+@pytest.mark.parametrize(
+    ("words", "folder"),
+    [(["SCALE=smoke"], "results/smoke"), (["CONFIG='results=mine' \"training={batch: 32}\""], "mine/quick")],
+)
+def test_reproduce_ends_with_the_report(words, folder):
+    last = make("reproduce", *words).stdout.splitlines()[-1]
+    assert f'"report: {folder}/report.html (in words: make verdict FROM={folder})"' in last
+
+
+def test_the_releases_of_the_examples_are_there():
+    examples = re.findall(r"pinned/(\w+)", (config.ROOT / "Makefile").read_text())
+    assert [name for name in examples if name != "NAME" and not (config.ROOT / "pinned" / name).is_dir()] == []

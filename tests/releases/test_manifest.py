@@ -74,3 +74,14 @@ def test_a_release_that_does_not_exist(release):
         manifest.read(release.parent / "second")
     with pytest.raises(BenchError, match=r"make one with `make pin NAME=\.\.\.`"):
         manifest.read(release.parent / "nowhere" / "second")
+
+
+@pytest.mark.parametrize(
+    ("folder", "settings"),
+    [("quick", "SCALE=quick"), ("quick/sweeps/what_decides", "SWEEP=what_decides SCALE=quick")],
+)
+def test_results_are_no_release_yet(tmp_path, folder, settings):
+    (tmp_path / folder).mkdir(parents=True)
+    (tmp_path / folder / "configuration.json").write_text("{}")
+    with pytest.raises(BenchError, match=rf"a folder of results; pin it first: make pin NAME=\.\.\. {settings}"):
+        manifest.read(tmp_path / folder)

@@ -13,6 +13,7 @@ import pytest
 from matplotlib.image import imread
 
 from pjap_bench import config, containers, figures, files
+from pjap_bench.releases import contents
 
 TREE = ("Snakefile", "workflow", "profiles", "pjap_bench", "datasets", "pyproject.toml")
 BUILT = ("images", "wheels", "apptainer")  # what `make images` and `make apptainer` leave in containers/
@@ -159,6 +160,33 @@ def test_a_lost_file_is_made_again_with_the_same_bytes(finished):
     done = snakemake(finished, str(target.relative_to(finished)), *SMOKE)
     assert done.returncode == 0, done.stderr[-2000:]
     assert {path.name: files.sha256(path) for path in target.parent.iterdir() if path.name != "timing.json"} == before
+
+
+def test_every_file_of_a_release_and_what_it_was_trained_on_is_promised(finished):
+    results = finished / "results/smoke"
+    wanted = {name for name in contents.of_results(results) if not name.startswith("benchmarks/")}
+    wanted |= {f"datasets/{name}.h5" for name in ("good", "medium", "good_medium")} | set(contents.policies(results)[0])
+    said = snakemake(finished, "-n", "--forceall", "--workflow-profile", "none", *SMOKE).stdout
+    promised = re.search(r"^rule all:\n    input: (.*)$", said, re.MULTILINE)[1].split(", ")
+    assert {name.removeprefix("results/smoke/") for name in promised} == wanted
+
+
+@pytest.mark.parametrize(
+    ("lost", "made"),
+    [
+        ("runs/good/behaviour_cloning", {"train": 1}),
+        ("datasets/good.h5", {"collect_dataset": 1, "train": 8}),
+        ("scores.csv", {"compute_statistics": 1}),
+        ("figures/figure3.png", {"draw_figure": 1, "write_report": 1}),
+    ],
+)
+def test_a_lost_file_of_finished_results_is_made_again(finished, tmp_path, lost, made):
+    kept = shutil.move(finished / "results/smoke" / lost, tmp_path / "kept")
+    try:
+        plan = planned(finished)
+    finally:
+        shutil.move(kept, finished / "results/smoke" / lost)
+    assert made.items() <= plan.items()
 
 
 @pytest.mark.parametrize("scale", config.SCALES)

@@ -1,19 +1,15 @@
 # Training: a stack is some arms and seeds on one dataset that train side by side (`jobs.runs_per_stack`), in a folder of its
 # own. Progress lines go to the terminal and into the log. Checkpoints are no outputs: Snakemake would delete them with a
 # failed job.
+RUN_FILES = ["evaluations.csv", "metrics.csv", "policies.safetensors", "run.json", "timing.json"]
+
+
 rule train:
     input:
         data=f"{RESULTS}/datasets/{{dataset}}.h5",
         summary=f"{RESULTS}/datasets/{{dataset}}.json",
     output:
-        multiext(
-            f"{RESULTS}/runs/{{dataset}}/{{arms}}/seeds-{{seeds}}/",
-            "evaluations.csv",
-            "metrics.csv",
-            "policies.safetensors",
-            "run.json",
-            "timing.json",
-        ),
+        multiext(f"{RESULTS}/runs/{{dataset}}/{{arms}}/seeds-{{seeds}}/", *RUN_FILES),
     log:
         f"{RESULTS}/logs/train/{{dataset}}/{{arms}}/seeds-{{seeds}}.log",
     benchmark:
