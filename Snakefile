@@ -35,6 +35,7 @@ if SWEEP:
 
 
 # All files that are promised, and not the last ones alone: of a lost file that nobody asks for, Snakemake takes no notice.
+# Datasets are not: made anew they would be newer than the runs, which would all be trained again.
 LAST = rules.draw_sweep if SWEEP else rules.write_report
 
 
@@ -47,4 +48,3 @@ rule all:
         [] if SWEEP else rules.simulate_games.output,
         rules.compute_statistics.output,
         [run_files(name) for name in RUN_FILES],
-        [f"{RESULTS}/datasets/{name}.h5" for name in DESCRIBED],
