@@ -9,7 +9,9 @@ from pjap_bench import config, files
 
 
 def make(*words):
-    return subprocess.run(["make", "-n", *words], cwd=config.ROOT, capture_output=True, text=True, check=False)
+    return subprocess.run(
+        ["make", "-n", "--no-print-directory", *words], cwd=config.ROOT, capture_output=True, text=True, check=False
+    )
 
 
 @pytest.mark.parametrize(
