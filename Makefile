@@ -46,11 +46,12 @@ folder = $(or $(patsubst results=%,%,$(filter results=%,$(subst ",,$(subst ',,$(
 # A stranger's PYTHONPATH must not put other packages before the locked ones.
 unexport PYTHONPATH PYTHONHOME
 
-# The configuration's keys are no settings of make, which would take them and tell nobody.
-keys := scale regime results games robustness datasets experiments arms presets training jobs statistics behaviour \
-        containers runtime sweep
-$(foreach key,$(keys),$(if $(filter command,$(origin $(key))),$(error '$(key)=$($(key))' would change nothing. Settings of make \
-  are in capitals, for example SCALE=smoke (see make help); those of the configuration go into CONFIG='"training={batch: 32}"')))
+# Make would take any other name and tell nobody: a slip, or a key of the configuration.
+settings := SCALE SWEEP CONTAINERS RUNTIME IMAGES PIN TO FROM NAME A B PROFILE CORES CONFIG ARGS TORCH TORCH_INDEX PYTHON UV
+typed = $(foreach name,$(.VARIABLES),$(if $(filter command,$(origin $(name))),$(name)))
+$(foreach name,$(filter-out $(settings) SHELL MAKEFLAGS,$(typed)),$(error '$(name)=$($(name))' is no setting of make \
+  (make help lists them, for example SCALE=smoke). Those of the configuration go into CONFIG='"training={batch: 32}"'; \
+  a variable of the environment goes before make))
 
 ifneq ($(filter reproduce sweep verdict pin,$(MAKECMDGOALS)),)
   ifneq ($(words $(SCALE)) $(filter $(SCALE),$(scales)),1 $(SCALE))
