@@ -19,6 +19,7 @@ class HalfCheetah(MujocoTask):
     An episode never terminates early: it ends after 1000 steps.
     """
 
+    gymnasium_id = "HalfCheetah-v5"
     state_size = 17
     physics_size = 18
 

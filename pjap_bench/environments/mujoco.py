@@ -20,6 +20,7 @@ class MujocoTask:
     """
 
     name: ClassVar[str]
+    gymnasium_id: ClassVar[str]  # of gymnasium's task that it is
     agents: ClassVar[int]
     observation_size: ClassVar[int]
     action_size: ClassVar[int]  # per agent

@@ -22,6 +22,7 @@ class ThreeAgentHopper(MujocoTask):
     """
 
     name = "three_agent_hopper"
+    gymnasium_id = "Hopper-v5"
     agents = 3
     observation_size = 11
     action_size = 1

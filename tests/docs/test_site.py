@@ -2,6 +2,9 @@
 
 import re
 import shlex
+import shutil
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -38,9 +41,12 @@ def in_nav(entries) -> list[str]:
     return [page for entry in (entries.values() if isinstance(entries, dict) else entries) for page in in_nav(entry)]
 
 
+def section(heading: str, page: str = "extend.md") -> str:
+    return (DOCS / page).read_text(encoding="utf-8").split(f"\n## {heading}\n")[1].split("\n## ")[0]
+
+
 def example(heading: str, language: str, place: int = 0, page: str = "extend.md") -> str:
-    section = (DOCS / page).read_text(encoding="utf-8").split(f"\n## {heading}\n")[1].split("\n## ")[0]
-    return re.findall(rf"```{language}\n(.*?)```", section, re.DOTALL)[place]
+    return re.findall(rf"```{language}\n(.*?)```", section(heading, page), re.DOTALL)[place]
 
 
 def test_every_page_is_in_the_navigation_once():
@@ -79,6 +85,24 @@ def test_the_example_of_a_figure(tmp_path):
     figure = namespace["draw"](tmp_path, {"scale": "smoke"})
     assert len(figure.axes[0].lines[0].get_xdata()) == len(arrays["seed_policies"])
     assert all(path.stat().st_size > 1000 for path in style.save(figure, tmp_path / "figure1_pairs", {}))
+
+
+def test_the_example_of_an_environment(tmp_path):
+    copy = tmp_path / "copy"
+    for name in ("pjap_bench", "tests/environments"):
+        shutil.copytree(config.ROOT / name, copy / name, ignore=shutil.ignore_patterns("__pycache__"))
+    (copy / "pjap_bench" / "environments" / "two_agent_walker.py").write_text(example("An environment", "python"))
+    registry = copy / "pjap_bench" / "environments" / "__init__.py"
+    text = "from pjap_bench.environments.two_agent_walker import TwoAgentWalker\n" + registry.read_text()
+    registry.write_text(text.replace("for task in (", "for task in (TwoAgentWalker, "))
+    tests = ("-m", "pytest", "-q", "-p", "no:cacheprovider", "tests/environments", "-k", "two_agent_walker")
+    (random,) = re.findall(r'^python -c "(.*)"$', section("An environment"), re.MULTILINE)
+    said = [
+        subprocess.run([sys.executable, *words], cwd=copy, capture_output=True, text=True, check=True).stdout
+        for words in (tests, ("-c", random))
+    ]
+    assert "7 passed" in said[0], said[0]  # every contract, bits with weak and strong actions
+    assert 0.0 < float(said[1]) < 3.0  # a random walker falls
 
 
 def test_the_examples_of_claims(tmp_path):
