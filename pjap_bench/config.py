@@ -9,7 +9,7 @@ import jsonschema
 
 from pjap_bench import files
 from pjap_bench.errors import BenchError
-from pjap_bench.stacks import SAMPLER_SETTINGS, shared
+from pjap_bench.stacks import SAMPLER_SETTINGS, shared, uneven
 
 ROOT = Path(__file__).parent.parent
 FOLDER = ROOT / "workflow" / "config"
@@ -115,13 +115,11 @@ def experiment_seeds(experiment: dict[str, Any]) -> list[int]:
 
 def training_settings(configuration: dict[str, Any], dataset: str, arm: str) -> dict[str, Any]:
     """What a run's result depends on: the preset, under the scale's training keys, under the arm's own."""
-    training = dict(configuration["training"])
-    preset = configuration["presets"][training["preset"]]
     chosen = configuration["arms"][arm]
+    own = configuration["training"] | chosen.get("settings", {})
     return (
-        preset
-        | training
-        | chosen.get("settings", {})
+        configuration["presets"][own["preset"]]
+        | own
         | {
             "algorithm": chosen["algorithm"],
             "sampler": chosen["sampler"],
@@ -133,7 +131,8 @@ def training_settings(configuration: dict[str, Any], dataset: str, arm: str) -> 
 def swept(configuration: dict[str, Any], name: str) -> dict[str, Any]:
     """The configuration of a sweep: every variant of its arms as an arm of its own, `ARM__VARIANT`, on its one dataset.
 
-    A variant that changes only what an arm's sampler ignores is left out for that arm: its runs would be the first variant's.
+    The others change the first variant: its settings are theirs, too. One that changes only what an arm's sampler ignores is
+    left out for that arm: its runs would be the first variant's.
     The key "sweep" holds the sweep, with its name, the order of its variants and the arm that stands for each.
 
     Raises:
@@ -152,6 +151,7 @@ def swept(configuration: dict[str, Any], name: str) -> dict[str, Any]:
     experiment = {key: sweep.get(key, experiment[key]) for key in ("seeds", "updates")}
     arms: dict[str, Any] = {}
     first = next(iter(sweep["variants"]))
+    common = sweep["variants"][first].get("settings", {})
     for variant, changed in sweep["variants"].items():
         changed["arms"], settings = {}, changed.get("settings", {})
         for arm in sweep["arms"]:
@@ -161,7 +161,7 @@ def swept(configuration: dict[str, Any], name: str) -> dict[str, Any]:
             ignored = chosen["sampler"] == "uniform" and SAMPLER_SETTINGS.issuperset(settings) and variant != first
             changed["arms"][arm] = f"{arm}__{first}" if ignored else f"{arm}__{variant}"
             if not ignored:
-                own = chosen.get("settings", {}) | settings
+                own = chosen.get("settings", {}) | common | settings
                 arms[f"{arm}__{variant}"] = chosen | {"label": f"{chosen['label']}, {changed['label']}", "settings": own}
     result = configuration | {
         "arms": arms,
@@ -252,14 +252,12 @@ def _check(configuration: dict, where: object) -> None:
         for kind in ("algorithm", "sampler"):
             files_of_kind = {path.stem for path in (ROOT / "pjap_bench" / f"{kind}s").glob("[a-z]*.py")} - SHARED_FILES
             known(f"arms.{arm}.{kind}", kind, chosen[kind], files_of_kind)
-    training, jobs = configuration["training"], configuration["jobs"]
-    known("training.preset", "preset", training["preset"], configuration["presets"])
-    for key, value in (
-        ("training.evaluation.every", training["evaluation"]["every"]),
-        ("jobs.checkpoint_every", jobs["checkpoint_every"]),
-    ):
-        if value % training["log_every"]:
-            raise BenchError(f"key '{key}': {value} is not a multiple of training.log_every", where=where, do="correct the value")
+    changed = {f"arms.{arm}.settings": chosen.get("settings", {}) for arm, chosen in configuration["arms"].items()}
+    for part, settings in ({"training": {}} | changed).items():
+        own = configuration["training"] | settings
+        known(f"{part}.preset", "preset", own["preset"], configuration["presets"])
+        if wrong := uneven(own, configuration["jobs"]["checkpoint_every"]):
+            raise BenchError(f"key '{part}': {wrong}", where=where, do="correct the value")
 
 
 def _typed(value: Any) -> Any:

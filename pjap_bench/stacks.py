@@ -1,4 +1,4 @@
-"""What may train side by side: runs whose settings differ in nothing but their sampler's.
+"""What may train side by side: runs whose settings differ in nothing but their sampler's; and how often they are looked at.
 
 A module of its own, so that the digest of the training code does not follow the configuration's.
 """
@@ -15,3 +15,11 @@ SAMPLER_SETTINGS = frozenset(
 def shared(settings: dict) -> dict:
     """Those of an arm's settings that all arms of its stack must have."""
     return {key: value for key, value in settings.items() if key not in SAMPLER_SETTINGS}
+
+
+def uneven(settings: dict, checkpoint_every: int) -> str:
+    """What is wrong with a run's intervals: evaluations and checkpoints come when it is logged, at multiples of `log_every`."""
+    for name, updates in (("evaluation.every", settings["evaluation"]["every"]), ("checkpoint_every", checkpoint_every)):
+        if updates % settings["log_every"]:
+            return f"{name} {updates} is not a multiple of log_every {settings['log_every']}"
+    return ""

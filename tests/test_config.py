@@ -100,6 +100,13 @@ def test_presets_lie_under_the_training_keys():
     assert config.training_settings(loaded, "good", "maddpg_cql_current")["other_agents"] == "current"
 
 
+def test_an_arm_may_have_a_preset_of_its_own():
+    loaded = config.load("quick", {"arms": {"maddpg_cql_pjap": {"settings": {"preset": "submission"}}}})
+    own, other = (config.training_settings(loaded, "good", arm) for arm in ("maddpg_cql_pjap", "maddpg_cql"))
+    assert (own["preset"], own["critic_width"], own["cql_weight"]) == ("submission", 256, 5.0)
+    assert (other["preset"], other["critic_width"], other["cql_weight"]) == ("preprint", 128, 3.0)
+
+
 def test_numbers_that_snakemake_hands_over_as_text():
     override = {"training": {"batch": "32", "reward_scale": "1e-1", "standardise": "true", "refresh": "uniform"}}
     training = config.load("quick", override)["training"]
@@ -121,7 +128,10 @@ def test_numbers_that_snakemake_hands_over_as_text():
         ({"training": {"discount": 1.5}}, "training.discount"),
         ({"training": {"refresh": "sometimes"}}, "training.refresh"),
         ({"training": {"preset": "final"}}, "unknown preset 'final'"),
-        ({"training": {"log_every": 7}}, "multiple of training.log_every"),
+        ({"training": {"log_every": 7}}, "'training': evaluation.every 1000 is not a multiple of log_every 7"),
+        ({"jobs": {"checkpoint_every": 7}}, "checkpoint_every 7 is not a multiple"),
+        ({"arms": {"maddpg_cql": {"settings": {"log_every": 300}}}}, r"'arms.maddpg_cql.settings': evaluation.every 1000 is not"),
+        ({"arms": {"maddpg_cql": {"settings": {"preset": "final"}}}}, r"arms.maddpg_cql.settings.preset.*unknown preset 'final'"),
         ({"experiments": {"good": {"arms": ["magic"]}}}, "unknown arm 'magic'"),
         ({"experiments": {"good": {"seeds": 0}}}, "experiments.good.seeds"),
         ({"experiments": {"perfect": {"arms": ["maddpg_cql"], "seeds": 1, "updates": 1}}}, "unknown dataset 'perfect'"),
@@ -203,6 +213,25 @@ def test_a_sweep_makes_an_arm_of_every_variant():
     assert "maddpg_cql__steepness_12" not in swept["arms"]
     assert set(swept["experiments"]) == {"good"}
     assert "sweep" not in settings
+
+
+def test_variants_of_a_sweep_change_the_first(tmp_path, monkeypatch):
+    variants = {
+        "first": {"label": "first", "settings": {"standardise": False, "reward_scale": 1.0}},
+        "steeper": {"label": "steeper", "settings": {"steepness": 12.0}},
+        "scaled": {"label": "scaled", "settings": {"reward_scale": 0.5}},
+    }
+    (tmp_path / "mine.yaml").write_text(yaml.safe_dump(files.read_yaml(config.SWEEPS / "fused.yaml") | {"variants": variants}))
+    monkeypatch.setattr(config, "SWEEPS", tmp_path)
+    swept = config.swept(config.load("quick"), "mine")
+    baseline = swept["sweep"]["variants"]["steeper"]["arms"]["maddpg_cql"]
+    first, plain, steeper, scaled = (
+        config.training_settings(swept, "good", arm)
+        for arm in ("maddpg_cql_pjap__first", baseline, "maddpg_cql_pjap__steeper", "maddpg_cql__scaled")
+    )
+    assert steeper == first | {"steepness": 12.0}
+    assert plain == first | {"sampler": "uniform"}
+    assert scaled == plain | {"reward_scale": 0.5}
 
 
 @pytest.mark.parametrize(

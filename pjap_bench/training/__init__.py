@@ -21,6 +21,7 @@ from pjap_bench import files, kernels, products
 from pjap_bench.datasets import hdf5
 from pjap_bench.errors import BenchError, TimeIsUp
 from pjap_bench.evaluation import Evaluations, Request
+from pjap_bench.stacks import uneven
 from pjap_bench.training import checkpoints
 from pjap_bench.training.energy import Meter
 from pjap_bench.training.stack import Stack, on_host, stream
@@ -56,6 +57,9 @@ def train(
         TimeIsUp: after `stop_after` minutes, at a checkpoint.
     """
     began = time.monotonic()
+    for arm, own in settings.items():
+        if wrong := uneven(own, job_settings["checkpoint_every"]):
+            raise BenchError(wrong, where=f"arm {arm}", do="correct the settings")
     device = _device(job_settings["device"], settings)
     products.set_up(job_settings["threads"], next(iter(settings.values()))["precision"])
     try:
