@@ -411,6 +411,25 @@ def test_a_broken_checkpoint_is_refused(noise_file, tmp_path, fast, monkeypatch,
         run(noise_file, tmp_path, fast)
 
 
+def test_the_tables_of_a_checkpoint_are_no_header(noise_file, tmp_path, fast, monkeypatch):
+    """A header takes 100 MB at most, which the tables of a large stack exceed."""
+    checkpoint = interrupted(noise_file, tmp_path, fast, monkeypatch)
+    with safe_open(checkpoint, framework="pt") as file:
+        assert list(file.metadata()) == ["identity"]
+        tables = json.loads(file.get_tensor("progress").numpy().tobytes())
+    assert len(json.dumps(tables)) > 1000
+    damaged = training.safetensors.torch.load_file(checkpoint) | {"progress": torch.zeros(9, dtype=torch.uint8)}
+    with safe_open(checkpoint, framework="pt") as file:
+        checkpoint.write_bytes(training.safetensors.torch.save(damaged, metadata=file.metadata()))
+    with pytest.raises(BenchError, match="not a readable checkpoint"):
+        run(noise_file, tmp_path, fast)
+
+
+def test_intervals_that_no_log_row_meets_are_refused(noise_file, tmp_path, fast):
+    with pytest.raises(BenchError, match=r"evaluation\.every 30 is not a multiple of log_every 20"):
+        run(noise_file, tmp_path, fast | {"log_every": 20, "evaluation": fast["evaluation"] | {"every": 30}})
+
+
 def test_a_checkpoint_that_lacks_a_tensor_is_refused(noise_file, tmp_path, fast, monkeypatch):
     checkpoint = interrupted(noise_file, tmp_path, fast, monkeypatch)
     with safe_open(checkpoint, framework="pt") as file:
