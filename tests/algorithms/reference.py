@@ -49,7 +49,7 @@ def losses(
 ) -> dict[str, Tensor]:
     """Critic loss, policy loss and the distances and temporal-difference losses [B] of one batch.
 
-    batch: observations [T, B, N, O], states [T, B, S], actions [T, B, N, A], rewards, terminals, ended_before [T, B].
+    batch: observations [T, B, N, O], states [T, B, S], actions [T, B, N, A], rewards, terminals, weights, ended_before [T, B].
     draws: uniform, noise_now, noise_next [(T - 1), B, n, N, A].
     independent: a critic sees state, agent's id and the agent's own action, instead of state and joint action.
     """
@@ -75,7 +75,7 @@ def losses(
                 goal = batch["rewards"][t, b] + settings["discount"] * (1 - batch["terminals"][t, b]) * following.detach()
                 for twin in range(2):
                     value = q(networks["critic"], twin, t, b, group, batch["actions"][t, b])
-                    td[b].append(0.5 * (value - goal) ** 2)
+                    td[b].append(0.5 * (batch["weights"][t, b] * (value - goal)) ** 2)  # 0 where a step has no target
                     for i in group:  # the group's value is the same, its density is the agent's own
                         corrected = []
                         for k in range(count):

@@ -35,7 +35,7 @@ def noise(*seeds: int) -> Streams:
 
 
 def reference_batch(batch: Batch, run: int) -> dict:
-    names = ("observations", "states", "actions", "rewards", "terminals")
+    names = ("observations", "states", "actions", "rewards", "terminals", "weights")
     return {name: getattr(batch, name)[run] for name in names} | {"ended_before": 1 - batch.keep[run]}
 
 
@@ -56,11 +56,17 @@ def reference_draws(seed: int, steps: int, sequences: int, settings: dict, skip:
 
 @pytest.mark.parametrize("numbers", [products._PART, 400], ids=["whole", "in parts"])
 @pytest.mark.parametrize(
-    ("name", "other_agents"), [("maddpg_cql", "data"), ("maddpg_cql", "current"), ("independent_ddpg_cql", "data")]
+    ("name", "changed"),
+    [
+        ("maddpg_cql", {}),
+        ("maddpg_cql", {"other_agents": "current"}),
+        ("maddpg_cql", {"time_limit": "masked"}),
+        ("independent_ddpg_cql", {}),
+    ],
 )
-def test_twenty_updates_equal_the_reference(noise_dataset, small, monkeypatch, name, other_agents, numbers):
+def test_twenty_updates_equal_the_reference(noise_dataset, small, monkeypatch, name, changed, numbers):
     monkeypatch.setattr(products, "_PART", numbers)
-    settings, independent = small | {"other_agents": other_agents}, name.startswith("independent")
+    settings, independent = small | changed, name.startswith("independent")
     data, algorithm = learner(noise_dataset, settings, name)
     state = algorithm.initialise(generators(11))
     # Targets of their own, so that a mix-up of online and target networks shows.
@@ -75,7 +81,7 @@ def test_twenty_updates_equal_the_reference(noise_dataset, small, monkeypatch, n
     for update in range(20):
         starts = torch.tensor([[998, 1500 + update, 2 * update]])  # the first one crosses an episode's end
         batch = double(data.batch(starts))
-        assert batch.terminals.sum() == 1
+        assert (batch.terminals.sum(), (1 - batch.weights).sum()) == ((0, 1) if "time_limit" in changed else (1, 0))
         gradients, _, _ = algorithm.gradients(state, batch, twin_noise)
         state, metrics, measures = algorithm.update(state, batch, own_noise)
 

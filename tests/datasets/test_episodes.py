@@ -131,6 +131,11 @@ def test_both_layouts_train_on_the_same_numbers(standardise, uneven, seen, setti
         assert torch.allclose(observations.std(dim=(0, 1, 2)), torch.ones(2, 13), atol=1e-5)
 
 
+def test_rewards_are_scaled(uneven, settings):
+    data = SequenceData(uneven, settings | {"sequence": 13, "reward_scale": 0.1})
+    assert torch.equal(data.batch(torch.zeros(1, 1, dtype=torch.long)).rewards.flatten(), torch.arange(13.0) * 0.1)
+
+
 def test_the_policy_of_each_step(uneven, settings):
     data = SequenceData(uneven, settings | {"sequence": 4})
     assert data.policy_of_step.tolist() == [0] * 6 + [1] * 7
