@@ -298,12 +298,14 @@ def cite(given: argparse.Namespace) -> None:
 
 def benchmark(given: argparse.Namespace) -> None:
     """Measures what things cost on this machine; prints a table."""
+    import torch
+
     from pjap_bench import benchmarks, config
     from pjap_bench.benchmarks import picture, table
     from pjap_bench.figures import style
     from pjap_bench.provenance import stamp
 
-    parts = given.only or [part for part in benchmarks.PARTS if part != "gpu"]
+    parts = given.only or [part for part in benchmarks.PARTS if part != "gpu" or torch.cuda.is_available()]
     origin = stamp("pjap_bench.benchmarks", {"scale": "paper"}) | benchmarks.devices(parts)
     rows, text = [], ""
     for row in benchmarks.measure(config.load("paper"), parts):

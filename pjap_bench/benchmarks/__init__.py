@@ -10,7 +10,7 @@ import torch
 
 from pjap_bench.provenance import processor
 
-PARTS = ("games", "notebook", "datasets", "containers", "training", "gpu")  # modules beside this; gpu only when it is named
+PARTS = ("games", "notebook", "datasets", "containers", "training", "gpu")  # modules beside this
 
 
 def measure(settings: dict, parts: Iterable[str]) -> Iterator[dict]:
