@@ -1,4 +1,5 @@
-"""How to cite a release: a sentence and a BibTeX entry that name version, commit, code, images and the manifest's hash."""
+"""How to cite a release: a sentence and a BibTeX entry that name version, commit, code, images and the manifest's hash; the paper
+and the data."""
 
 import re
 from pathlib import Path
@@ -39,7 +40,8 @@ def cite(folder: Path) -> str:
         ]
     )
     text = f"{authors} ({year}). {about['title']}. {where[0].upper()}{where[1:]}; {made}. release.json sha256:{digest}."
-    return f"{text}\n\n{bibtex}\n\nand the paper:\n\n{PAPER}"
+    data = {files.read_json(path)["citeAs"] for path in folder.glob("datasets/*.croissant.json")}
+    return "\n\n".join([text, bibtex, "and the paper:", PAPER, "and the data:", *sorted(data)])
 
 
 def _escaped(text: str) -> str:

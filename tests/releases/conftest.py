@@ -47,7 +47,7 @@ def made(tmp_path_factory) -> Path:
         for kind, stage in ((".json", "collection"), (".description.json", "description")):
             path = results / "datasets" / f"{name}{kind}"
             files.write_json(path, files.read_json(path) | {"stamp": stamp(f"pjap_bench.datasets.{stage}", label)})
-        files.write_json(results / "datasets" / f"{name}.croissant.json", {"name": name})
+        files.write_json(results / "datasets" / f"{name}.croissant.json", {"name": name, "citeAs": f"dataset {name}"})
         (results / "datasets" / f"{name}.h5").write_bytes(b"data")
     experiments.simulate(configuration["games"], stamp("pjap_bench.games.experiments", label), results / "games")
     mapped = configuration["robustness"] | {key: configuration["games"][key] for key in ("seed", "twin_peaks")}

@@ -11,13 +11,15 @@ from tests.releases.conftest import change
 
 def test_a_citation_says_exactly_what(pinned, capsys):
     assert command_line.main(["cite", "--release", str(pinned)]) == 0
-    text, bibtex, *_ = capsys.readouterr().out.split("\n\n")
+    text, bibtex, *others = capsys.readouterr().out.rstrip("\n").split("\n\n")
     about = files.read_json(pinned / "release.json")
     for part in (text, bibtex):
         for said in ("first", about["date"], "smoke", pjap_bench.__version__, about["code"], "uncontained"):
             assert said in part
         assert files.sha256(pinned / "release.json") in part
         assert (about["git"]["commit"] or "no git commit") in part
+    data = [f"dataset {name}" for name in ("good", "good_medium", "medium")]
+    assert others[0] == "and the paper:" and others[-4:] == ["and the data:", *data]
     assert bibtex.startswith("@misc{pjap_bench_first,") and bibtex.count("{") == bibtex.count("}")
 
 
