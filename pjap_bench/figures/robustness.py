@@ -63,7 +63,7 @@ def draw(results: Path, stamp: dict) -> Figure:
     bar = figure.colorbar(image, ax=grid, location="bottom", shrink=0.5, aspect=40, pad=0.02)
     runs = int(pjap["runs"].iloc[0])
     succeeds = rf"Share of {runs} datasets with final $R \geq 0.95\,R^*$"
-    bar.set_label(rf"{succeeds};  ×: $\epsilon\,\pi\,\sigma^2\alpha \geq 0.01$, the floor outweighs the kernel")
+    bar.set_label(rf"{succeeds};  ×: $\epsilon\,\pi\,\sigma^2\alpha \geq 0.01$, the floor weighs 1 % of the kernel or more")
     style.footer(figure, stamp)
     return figure
 

@@ -156,8 +156,8 @@ def finding(table: pd.DataFrame, settings: dict) -> str:
     cells = table[table["sweep"] == "map"]
     without, pjap = cells[cells["refresh"] == "none"], cells[cells["refresh"] != "none"]
 
-    # Three causes of failure that can be told beforehand, asked in this order. The items far from the policy outweigh
-    # the near ones (the rule of thumb of the specification):
+    # Three causes of failure that can be told beforehand, asked in this order. The floor of all items weighs
+    # 1 % of what the kernel gives (the rule of thumb of the specification):
     floor = pjap["epsilon"] * math.pi * pjap["sigma"] ** 2 * pjap["alpha"] >= 0.01
     # The kernel is so wide that its bias alone costs more than 5 % of R*:
     limit = np.nan_to_num(theory.pjap_limit(pjap["alpha"].to_numpy(), **peaks))
@@ -200,7 +200,7 @@ def finding(table: pd.DataFrame, settings: dict) -> str:
         f"{_share(pjap):.0%} of the runs, MADDPG without it in {_share(without):.0%} "
         f"({'; '.join(map(spread, sorted(pjap['sigma'].unique())))}). "
         f"PJAP fails, in more than {1 - FAILURE_SHARE:.0%} of a cell's runs, in {sum(counts)} cells: in {counts[0]} the floor "
-        f"epsilon outweighs the kernel (epsilon pi sigma^2 alpha of 0.01 or more); in {counts[1]} more the kernel is so wide "
+        f"epsilon weighs 1 % of the kernel or more (epsilon pi sigma^2 alpha); in {counts[1]} more the kernel is so wide "
         f"that its bias alone, by the closed form, costs over {1 - SUCCESS_SHARE:.0%} of R*; in {counts[2]} more learning starts "
         f"at '{hardest}'; {counts[3]} have none of these causes. Without them {_share(sound):.0%} of the runs succeed (worst "
         f"cell: {sound['success_rate'].min():.0%}). The rule of refreshing matters where the start is far from the data: "

@@ -78,7 +78,7 @@ FIGURES = {
         "Robustness map of PJAP (beyond the paper).",
         "Heat maps of the share of datasets from which PJAP finds the optimum of Twin Peaks: a row of panels for each start, a "
         "column for each rule of refreshing and one without PJAP; in a panel alpha by epsilon, for each spread of the data. "
-        "Crosses mark where epsilon outweighs the kernel.",
+        "Crosses mark where the floor epsilon weighs 1 % of the kernel or more.",
     ),
     "robustness_beyond": Picture(
         "Other centres, kernels and distances (beyond the paper).",
