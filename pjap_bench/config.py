@@ -1,6 +1,7 @@
 """The configuration: paper.yaml holds every default, a scale's overlay names what it changes, a schema checks the result."""
 
 import json
+import math
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -23,9 +24,12 @@ SHARED_FILES = frozenset(("update", "priorities"))
 #: from the smallest to the largest; a claim names the smallest that can show it
 SCALES = ("smoke", "quick", "laptop", "paper")
 
+#: what only says where and how steps run
+_HOW = ("results", "containers", "runtime", "jobs", "behaviour", "regime")
+
 
 def load(scale: str, overrides: dict[str, Any] | None = None) -> dict[str, Any]:
-    """The complete, checked configuration of a scale.
+    """The complete, checked configuration of a scale; its `regime`, which results carry, names what the user changed.
 
     Args:
         scale: one of `SCALES`.
@@ -45,15 +49,32 @@ def load(scale: str, overrides: dict[str, Any] | None = None) -> dict[str, Any]:
         configuration = merge(configuration, _mapping(overlay))
         _check(configuration, overlay)
     if overrides:
-        configuration = merge(configuration, _typed(overrides))
+        plain, configuration = configuration, merge(configuration, _typed(overrides))
         _check(configuration, "--config")
+        changed = [key for key in _differing(plain, configuration) if key.partition(".")[0] not in _HOW]
+        if changed:
+            named = ", ".join(changed[:6]) + (f" and {len(changed) - 6} more" if len(changed) > 6 else "")
+            configuration["regime"] += f"; changed on the command line: {named}"
     return configuration
+
+
+def _differing(one: dict, other: dict, before: str = "") -> list[str]:
+    """The keys, with dots, whose values differ."""
+    found = []
+    for key in one | other:
+        first, second = one.get(key), other.get(key)
+        if isinstance(first, dict) and isinstance(second, dict):
+            found += _differing(first, second, f"{before}{key}.")
+        elif first != second:
+            found.append(f"{before}{key}")
+    return found
 
 
 def merge(base: Any, overlay: Any) -> Any:
     """`overlay` on top of `base`: mappings merge key by key, anything else is replaced."""
     if not (isinstance(base, dict) and isinstance(overlay, dict)):
-        return overlay
+        same = base == overlay and isinstance(base, bool) == isinstance(overlay, bool)
+        return base if same else overlay  # 1 where 1.0 was would be other text, and train anew
     return base | {key: merge(base[key], value) if key in base else value for key, value in overlay.items()}
 
 
@@ -148,7 +169,11 @@ def swept(configuration: dict[str, Any], name: str) -> dict[str, Any]:
         known = ", ".join(configuration["experiments"])
         raise BenchError(f"no experiment on '{sweep['dataset']}'", where=path, do=f"use one of: {known}")
     experiment = configuration["experiments"][sweep["dataset"]]
-    experiment = {key: sweep.get(key, experiment[key]) for key in ("seeds", "updates")}
+    plain = load(configuration["scale"])["experiments"].get(sweep["dataset"], experiment)
+    # The sweep's own before the scale's, the user's before both.
+    experiment = {
+        key: sweep.get(key, experiment[key]) if experiment[key] == plain[key] else experiment[key] for key in ("seeds", "updates")
+    }
     arms: dict[str, Any] = {}
     first = next(iter(sweep["variants"]))
     common = sweep["variants"][first].get("settings", {})
@@ -200,8 +225,11 @@ def stacks(configuration: dict[str, Any], dataset: str) -> list[Stack]:
 
 
 def evaluated(configuration: dict[str, Any]) -> dict[str, Any]:
-    """What statistics, verdict, Figure 6 and report are told: arms in use, experiments with seeds and stacks, statistics."""
-    experiments = configuration["experiments"]
+    """What statistics, verdict, Figure 6 and report are told: arms in use, experiments with seeds and stacks, statistics.
+
+    Experiments are in the order that a file of these settings has: draws and pages follow it.
+    """
+    experiments, plain = configuration["experiments"], load(configuration["scale"])
     in_use = {arm for experiment in experiments.values() for arm in experiment["arms"]}
     return {
         "arms": {arm: chosen for arm, chosen in configuration["arms"].items() if arm in in_use},
@@ -211,10 +239,23 @@ def evaluated(configuration: dict[str, Any]) -> dict[str, Any]:
                 "seeds": experiment_seeds(experiment),
                 "stacks": [stack.name for stack in stacks(configuration, dataset)],
             }
-            for dataset, experiment in experiments.items()
+            | ({"changed": changed} if (changed := _changed(configuration, plain, dataset)) else {})
+            for dataset, experiment in sorted(experiments.items())
         },
         "statistics": configuration["statistics"],
     }
+
+
+def _changed(configuration: dict[str, Any], plain: dict[str, Any], dataset: str) -> list[str]:
+    """What keeps an experiment from showing what its scale can: less of something, or other settings of training."""
+    if dataset not in plain["experiments"]:
+        return []
+    own, expected = ({**each["experiments"][dataset], **each["datasets"]} for each in (configuration, plain))
+    found = {key for key in ("updates", "seeds", "episodes_at_most") if own[key] < expected[key]}
+    for arm in set(own["arms"]) & set(expected["arms"]):
+        found.update(_differing(*(training_settings(each, dataset, arm) for each in (configuration, plain))))
+    more = {"updates"} if own["updates"] > expected["updates"] else set()
+    return sorted(found - {"precision"} - more)  # what a GPU rounds is not another regime, nor is training for longer
 
 
 def recorded(configuration: dict[str, Any]) -> dict[str, Any]:
@@ -272,9 +313,12 @@ def _typed(value: Any) -> Any:
         return value.lower() == "true"
     for kind in (int, float):
         try:
-            return kind(value)
+            number = kind(value)
         except ValueError:
             continue
+        if not math.isfinite(number):
+            return value  # no number for the schema
+        return int(number) if "e" in value.lower() and number == int(number) else number  # 5e5 updates
     return value
 
 

@@ -1,6 +1,7 @@
 """The configuration: complete, strict, and clear about what is wrong."""
 
 import copy
+import json
 
 import pytest
 import yaml
@@ -100,6 +101,50 @@ def test_presets_lie_under_the_training_keys():
     assert config.training_settings(loaded, "good", "maddpg_cql_current")["other_agents"] == "current"
 
 
+def test_the_regime_says_what_was_changed():
+    plain = config.load("quick")["regime"]
+    changed = {"training": {"batch": 8}, "experiments": {"good": {"updates": "5000"}}, "jobs": {"threads": 2}, "results": "x"}
+    assert config.load("quick", changed)["regime"] == (
+        f"{plain}; changed on the command line: experiments.good.updates, training.batch"
+    )
+    assert config.load("quick", {"jobs": {"threads": 2}, "training": {"batch": 16}})["regime"] == plain
+    many = {"training": {"discount": 0.5, "batch": 1, "sequence": 2}, "games": {"seed": 1, "figure3": {"points": 9, "steps": 9}}}
+    assert config.load("quick", many | {"robustness": {"points": 9}})["regime"].endswith("and 1 more")
+
+
+@pytest.mark.parametrize(
+    ("override", "changed"),
+    [
+        ({}, {}),
+        ({"experiments": {"good": {"updates": 1000}}}, {"good": ["updates"]}),
+        ({"experiments": {"good_medium": {"seeds": 1}}}, {"good_medium": ["seeds"]}),
+        ({"experiments": {"good": {"seeds": 20, "updates": 50000}}}, {}),
+        ({"datasets": {"episodes_at_most": 1}}, {"good": ["episodes_at_most"], "good_medium": ["episodes_at_most"]}),
+        ({"training": {"batch": 64, "precision": "tf32"}}, {"good": ["batch"], "good_medium": ["batch"]}),
+        ({"arms": {"maddpg_cql": {"settings": {"cql_weight": 9.0}}}}, {"good": ["cql_weight"], "good_medium": ["cql_weight"]}),
+        ({"experiments": {"poor": {"arms": ["maddpg_cql"], "seeds": 1, "updates": 1}}}, {}),
+    ],
+)
+def test_what_the_scale_does_not_say_is_known(override, changed):
+    experiments = config.evaluated(config.load("quick", override))["experiments"]
+    assert {name: experiment["changed"] for name, experiment in experiments.items() if "changed" in experiment} == changed
+    assert list(experiments) == sorted(experiments)
+
+
+def test_the_users_seeds_and_updates_come_before_a_sweeps():
+    def of(**experiment):
+        return config.swept(config.load("quick", {"experiments": {"good": experiment}}), "long_raw")["experiments"]["good"]
+
+    assert (of()["seeds"], of()["updates"]) == (2, 500000)
+    assert (of(updates=80)["seeds"], of(updates=80)["updates"]) == (2, 80)
+
+
+def test_equal_numbers_are_the_same_text():
+    plain, same = config.load("paper"), config.load("paper", {"training": {"reward_scale": "1", "batch": "6.4e1"}})
+    assert json.dumps(same) == json.dumps(plain)
+    assert config.load("paper", {"experiments": {"good": {"updates": "1e6"}}})["experiments"]["good"]["updates"] == 1000000
+
+
 def test_an_arm_may_have_a_preset_of_its_own():
     loaded = config.load("quick", {"arms": {"maddpg_cql_pjap": {"settings": {"preset": "submission"}}}})
     own, other = (config.training_settings(loaded, "good", arm) for arm in ("maddpg_cql_pjap", "maddpg_cql"))
@@ -140,6 +185,9 @@ def test_numbers_that_snakemake_hands_over_as_text():
         ({"arms": {"maddpg_cql": {"algorithm": "sac"}}}, "unknown algorithm 'sac'"),
         ({"games": {"figure2": {"batches": 3}}}, "unknown key 'games.figure2.batches'"),
         ({"statistics": 3}, "statistics"),
+        ({"training": {"reward_scale": "nan"}}, "training.reward_scale"),
+        ({"training": {"reward_scale": "inf"}}, "training.reward_scale"),
+        ({"results": "a{b}"}, "results"),
     ],
 )
 def test_bad_values_name_the_key_and_where(override, message):

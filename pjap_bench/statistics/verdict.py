@@ -14,6 +14,7 @@ from pjap_bench import config
 from pjap_bench.errors import BenchError
 from pjap_bench.files import read_json, read_yaml, write_json
 from pjap_bench.statistics.results import PAPER_ARMS, read_dataset
+from pjap_bench.statistics.summary import COLUMNS
 
 REPRODUCED = "reproduced"
 REPRODUCED_ON_GENERATED = "reproduced on generated data"
@@ -40,11 +41,16 @@ def judge(results: Path, settings: dict, stamp: dict, claims: Path) -> dict:
         claims: the file of claims.
 
     Raises:
-        BenchError: claims that do not fit their schema, are there twice or refer to an unknown estimator or estimate.
+        BenchError: claims that do not fit their schema, are there twice or refer to an unknown estimator or estimate; results
+            that cannot be read.
     """
     book = read_claims(claims)
     estimates = read_json(results / "games" / "estimates.json")
-    statistics = pd.read_csv(results / "statistics.csv")
+    try:
+        statistics = pd.read_csv(results / "statistics.csv")[COLUMNS]
+    except (OSError, ValueError, KeyError) as error:
+        what = f"cannot be read ({error})"
+        raise BenchError(what, where=results / "statistics.csv", do="run the statistics step again") from error
     scale = stamp["scale"]
     entries = []
     for claim in book["claims"]:
@@ -82,6 +88,8 @@ def read_claims(path: Path) -> dict:
         if claim["id"] in seen:
             raise BenchError(f"claim {claim['id']} is there twice", where=path, do="remove or rename one")
         seen.add(claim["id"])
+        if "window" in claim and not claim.get("quantity", "").startswith("distance"):
+            raise BenchError(f"claim {claim['id']} has a window, which only distances have", where=path, do="remove it")
         if claim["source"] == "runs" and claim["arms"][1] != PAPER_ARMS[0]:
             raise BenchError(
                 f"claim {claim['id']} compares with {claim['arms'][1]}, but the statistics compare with {PAPER_ARMS[0]} alone",
@@ -159,6 +167,9 @@ def _judge_runs(claim: dict, statistics: pd.DataFrame, results: Path, settings: 
     if missing:
         labels = ", ".join(_label(settings, arm) for arm in missing)
         reason = f"This scale does not train {labels} on {claim['dataset']}."
+        return {"status": NOT_TESTABLE, "reason": reason, "estimates": []}
+    if changed := settings["experiments"][claim["dataset"]].get("changed"):
+        reason = f"On {claim['dataset']} settings are not the scale's: {', '.join(changed)}."
         return {"status": NOT_TESTABLE, "reason": reason, "estimates": []}
     treatment, control = claim["arms"]
     name = f"{treatment} - {control}"

@@ -116,6 +116,13 @@ def test_not_testable(judge, change, reason):
     assert entry["estimates"] == []
 
 
+def test_runs_with_other_settings_than_the_scale_show_nothing(judge, settings):
+    settings["experiments"]["good"] |= {"changed": ["batch", "updates"]}
+    entry = judge(RUNS)
+    assert (entry["status"], entry["estimates"]) == ("not testable at this scale", [])
+    assert entry["reason"] == "On good settings are not the scale's: batch, updates."
+
+
 @pytest.mark.parametrize(
     ("claim", "message"),
     [
@@ -124,12 +131,23 @@ def test_not_testable(judge, change, reason):
         (GAMES | {"parts": [BELOW | {"estimate": "height"}]}, "C1 refers to the unknown estimate 'height'"),
         (RUNS | {"region": {"near": 0}}, "claims.yaml: .*near"),
         (RUNS | {"extra": 1}, "unknown key 'claims.0.extra'"),
+        (RUNS | {"quantity": "final_return"}, "C13-good has a window, which only distances have"),
+        (GAMES | {"window": "last_fifth"}, "C1 has a window"),
         ({key: value for key, value in RUNS.items() if key != "region"}, "key 'claims.0.region' is missing"),
     ],
 )
 def test_bad_claims(judge, summarised, claim, message):
     with pytest.raises(BenchError, match=message):
         judge(claim)
+    assert not (summarised / "verdict.json").exists()
+
+
+@pytest.mark.parametrize("text", [None, "", "a,b\n1"])
+def test_statistics_that_cannot_be_read(judge, summarised, text):
+    path = summarised / "statistics.csv"
+    path.unlink() if text is None else path.write_text(text)
+    with pytest.raises(BenchError, match=r"statistics\.csv"):
+        judge(RUNS)
     assert not (summarised / "verdict.json").exists()
 
 
