@@ -6,6 +6,7 @@ by the dataset's own return, the distance on a fixed uniform sample, what PJAP's
 (that sample weighted by PJAP's formula), the data's noise floor, and the returns during training.
 """
 
+import string
 import textwrap
 from pathlib import Path
 
@@ -50,7 +51,7 @@ def draw(results: Path, stamp: dict) -> Figure:
         summary = read_json(results / "datasets" / f"{dataset}.json")
         experiment = settings["experiments"][dataset]
         labels = {arm: settings["arms"][arm]["label"] for arm in experiment["arms"]}
-        letters = "abcdefgh"[2 * index : 2 * index + 2]
+        letters = (string.ascii_lowercase + string.ascii_uppercase)[2 * index : 2 * index + 2]
         seeds = len(experiment["seeds"])
         column.suptitle(
             f"{style.DATASETS.get(dataset, dataset)} ({summary['origin']} data, {seeds} seed{'s' * (seeds > 1)})",

@@ -27,12 +27,13 @@ def draw(results: Path, stamp: dict) -> Figure:
     path = results / "sweep.csv"
     if not path.exists():
         raise BenchError("the table is not there", where=path, do="run the sweep's table step")
-    table = pd.read_csv(path)
+    table = pd.read_csv(path, dtype={"variant": str})  # a name may be a number
     settings = read_json(results / "sweep.provenance.json")["settings"]
     sweep = settings["sweep"]
     reference = read_json(results / "datasets" / f"{sweep['dataset']}.json")["reference"]
     variants, (control, *others) = list(dict.fromkeys(table["variant"])), sweep["arms"]  # JSON has lost their order
-    labels = {arm: settings["arms"][sweep["variants"][variants[0]]["arms"][arm]]["label"].split(",")[0] for arm in sweep["arms"]}
+    first = sweep["variants"][variants[0]]
+    labels = {arm: settings["arms"][first["arms"][arm]]["label"].removesuffix(f", {first['label']}") for arm in sweep["arms"]}
 
     colours = style.colours_of(sweep["arms"])
     figure = style.new_figure(11.0, 1.9 + 0.36 * len(variants))

@@ -82,6 +82,23 @@ def test_the_figure(results, settings):
     assert read_json(results / "sweep.provenance.json")["stamp"] == STAMP
 
 
+def test_variants_may_be_numbers_and_labels_have_commas(results, settings):
+    text = (results / "scores.csv").read_text()
+    for kind in ("as_is", "raw"):
+        text = text.replace(f"__{kind},", f"__{len(kind)},")
+    (results / "scores.csv").write_text(text)
+    arms = {arm.replace("__as_is", "__5").replace("__raw", "__3"): chosen for arm, chosen in settings["arms"].items()}
+    arms["maddpg_cql__5"]["label"] = "MADDPG+CQL, the first, as in the scale"
+    variants = {
+        "5": {"label": "as in the scale", "arms": {arm: f"{arm}__5" for arm in settings["sweep"]["arms"]}},
+        "3": {"label": "raw", "arms": {arm: f"{arm}__3" for arm in settings["sweep"]["arms"]}},
+    }
+    changed = settings | {"arms": arms, "sweep": settings["sweep"] | {"variants": variants, "order": list(variants)}}
+    sweep.tabulate(results, changed, STAMP)
+    drawn = figure.draw(results, STAMP)
+    assert "MADDPG+CQL, the first" in [text.get_text() for text in drawn.axes[0].get_legend().get_texts()]
+
+
 def test_the_table_is_missing(results):
     with pytest.raises(BenchError, match=r"sweep.csv: the table is not there"):
         figure.draw(results, STAMP)
