@@ -165,7 +165,7 @@ def finding(table: pd.DataFrame, settings: dict) -> str:
     wide = ~floor & biased
     # The start from which the fewest runs succeed:
     by_start = {start: _share(rows) for start, rows in pjap[~floor & ~wide].groupby("start", sort=False)}
-    hardest = min(by_start, key=by_start.get)
+    hardest = min(by_start, key=by_start.get, default="")
     hard = ~floor & ~wide & (pjap["start"] == hardest)
     sound = pjap[~floor & ~wide & ~hard]
     failing = pjap["success_rate"] < FAILURE_SHARE
@@ -195,21 +195,31 @@ def finding(table: pd.DataFrame, settings: dict) -> str:
         + ("" if rates.min() > 0.5 else f", {rates.min():.0%} ({rates.idxmin()})")
         for kernel, rates in best.iterrows()
     )
-    return (
+    sentences = [
         f"Over {len(pjap)} cells of {settings['datasets']} datasets each, PJAP reaches {SUCCESS_SHARE:g} R* in "
         f"{_share(pjap):.0%} of the runs, MADDPG without it in {_share(without):.0%} "
         f"({'; '.join(map(spread, sorted(pjap['sigma'].unique())))}). "
         f"PJAP fails, in more than {1 - FAILURE_SHARE:.0%} of a cell's runs, in {sum(counts)} cells: in {counts[0]} the floor "
         f"epsilon weighs 1 % of the kernel or more (epsilon pi sigma^2 alpha); in {counts[1]} more the kernel is so wide "
         f"that its bias alone, by the closed form, costs over {1 - SUCCESS_SHARE:.0%} of R*; in {counts[2]} more learning starts "
-        f"at '{hardest}'; {counts[3]} have none of these causes. Without them {_share(sound):.0%} of the runs succeed (worst "
-        f"cell: {sound['success_rate'].min():.0%}). The rule of refreshing matters where the start is far from the data: "
-        f"{'; '.join(by_rule[True])} from '{hardest}', against {'; '.join(by_rule[False])} from the others, for the same alphas "
-        f"and epsilons. Where the data's centre lies more than 3 sigma from the optimum, so that hardly any data lie around it, "
-        f"{_share(outside):.0%} of the runs succeed (alpha {paper['alpha']:g}, epsilon {paper['epsilon']:g}). Other kernels at "
-        f"sigma {kernels['sigma'].max():g}, each with its best alpha and its best (and, where that fails, worst) distance: "
-        f"{others}."
+        f"at '{hardest}'; {counts[3]} have none of these causes."
+    ]
+    if len(sound):
+        sentences.append(
+            f"Without them {_share(sound):.0%} of the runs succeed (worst cell: {sound['success_rate'].min():.0%}). The rule of "
+            f"refreshing matters where the start is far from the data: {'; '.join(by_rule[True])} from '{hardest}', against "
+            f"{'; '.join(by_rule[False])} from the others, for the same alphas and epsilons."
+        )
+    if len(outside):
+        sentences.append(
+            f"Where the data's centre lies more than 3 sigma from the optimum, so that hardly any data lie around it, "
+            f"{_share(outside):.0%} of the runs succeed (alpha {paper['alpha']:g}, epsilon {paper['epsilon']:g})."
+        )
+    sentences.append(
+        f"Other kernels at sigma {kernels['sigma'].max():g}, each with its best alpha and its best (and, where that fails, "
+        f"worst) distance: {others}."
     )
+    return " ".join(sentences)
 
 
 def _share(rows: pd.DataFrame) -> float:

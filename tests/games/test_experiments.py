@@ -265,4 +265,19 @@ def test_impossible_settings_leave_nothing_behind(game_settings, tmp_path):
     broken["figure2"]["buffer_sizes"] = [5]
     with pytest.raises(BenchError, match="a buffer of 5 cannot fill a batch of 10"):
         simulate(broken, {}, tmp_path / "games")
-    assert not (tmp_path / "games" / "estimates.json").exists()
+    assert not (tmp_path / "games").exists()
+
+
+@pytest.mark.parametrize(
+    ("experiment", "change", "complaint"),
+    [
+        ("figure4", {"learning_rate": 1}, r"games\.figure4: claim C7 has no finite"),
+        ("figure3", {"low": 0.5}, r"games\.figure3: settings that give no numbers"),
+    ],
+)
+def test_settings_without_numbers_are_one_error(game_settings, tmp_path, experiment, change, complaint):
+    broken = copy.deepcopy(game_settings)
+    broken[experiment] |= change
+    with pytest.raises(BenchError, match=complaint), np.errstate(all="ignore"):
+        simulate(broken, {}, tmp_path / "games")
+    assert not (tmp_path / "games").exists()

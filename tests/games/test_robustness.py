@@ -104,6 +104,10 @@ def test_the_finding_counts_what_the_table_holds(table, small):
     assert f"in {int((pjap['success_rate'] < 0.05).sum())} cells" in text
     failed = table.assign(successes=0, success_rate=0.0)
     assert "reaches 0.95 R* in 0% of the runs" in robustness.finding(failed, small)
+    assert "more than 3 sigma" in text and "Without them" in text
+    inside = table[(table["sweep"] != "centre") | (table["shift"] == 0)]
+    assert "more than 3 sigma" not in robustness.finding(inside, small)
+    assert "Without them" not in robustness.finding(table.assign(epsilon=0.1, sigma=1.0, alpha=10.0), small)
 
 
 @pytest.mark.parametrize(

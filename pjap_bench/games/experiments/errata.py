@@ -193,6 +193,8 @@ def _bias(settings: dict, figure5: dict[str, np.ndarray]) -> dict:
     edges = (0, 0.01, 0.1, np.inf)
     for low, high in itertools.pairwise(edges):
         inside = shares[(products >= low) & (products < high)]
+        if not inside.size:
+            continue
         name = f"from {low:g}" + (f" to {high:g}" if np.isfinite(high) else "")
         text = f"{inside.mean():.1%} (worst setting {inside.min():.0%})"
         shown[f"share of runs that reach {SUCCESS_SHARE:g} R*, epsilon π sigma² alpha {name}"] = text
