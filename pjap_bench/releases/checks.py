@@ -44,8 +44,8 @@ def check(results: Path, claims: Path) -> list[Stamped]:
             are missing or short; statistics or a verdict that do not follow from the runs.
     """
     settings = contents.settings_of(results)
-    _check_settings(results, settings)
     parts = list(_stamps(results, settings))
+    _check_settings(results, settings, {part.name: part.stamp for part in parts})
     _check_stamps(results, parts)
     _check_numbers(results, settings, claims)
     return parts
@@ -157,8 +157,8 @@ def _check_stamps(results: Path, parts: list[Stamped]) -> None:
             raise BenchError(what, where=results, do=_again(results))
 
 
-def _check_settings(results: Path, settings: dict) -> None:
-    """configuration.json is what the statistics were told and what every run was trained with."""
+def _check_settings(results: Path, settings: dict, stamps: dict[str, dict]) -> None:
+    """configuration.json is what statistics were told, runs were trained with, data were generated and games simulated with."""
     path = results / contents.CONFIGURATION
     configuration = files.read_json(path)
     try:
@@ -167,6 +167,12 @@ def _check_settings(results: Path, settings: dict) -> None:
             (dataset, arm): config.training_settings(configuration, dataset, arm)
             for dataset, experiment in configuration["experiments"].items()
             for arm in experiment["arms"]
+        }
+        games, most = configuration["games"], configuration["datasets"]["episodes_at_most"]
+        # As the rules of the workflow put them together.
+        simulated = {
+            "games/provenance.json": games,
+            "games/robustness.json": configuration["robustness"] | {key: games[key] for key in ("seed", "twin_peaks")},
         }
     except (KeyError, TypeError) as error:
         raise BenchError(f"is no complete configuration ({error!r})", where=path, do=_again(results)) from error
@@ -182,6 +188,18 @@ def _check_settings(results: Path, settings: dict) -> None:
             if names:
                 what = f"mixed settings: {arm} was trained with other {', '.join(names)} than {contents.CONFIGURATION} says"
                 raise BenchError(what, where=results / stack, do=_again(results))
+    for name in contents.dataset_names(results, settings):
+        card = description.read(results / "datasets" / f"{name}.description.json")["card"]
+        found = files.read_json(results / "datasets" / f"{name}.json").get("policies", [])
+        if card["source"] == "generated" and {each["episodes"] for each in found} != {min(card["episodes_per_policy"], most)}:
+            what = f"mixed settings: {name} has other episodes than {contents.CONFIGURATION} says (at most {most} of a policy)"
+            raise BenchError(what, where=results, do=_again(results))
+    for name, wanted in simulated.items():
+        digest = files.sha256_of_json(wanted)
+        # A sweep has no games, and games that were simulated before stamps had this digest are not simulated anew for it.
+        if stamps.get(name, {}).get("settings", digest) != digest:
+            what = f"mixed settings: {name} was made with other settings than {contents.CONFIGURATION} says"
+            raise BenchError(what, where=results, do=_again(results))
 
 
 def _check_numbers(results: Path, settings: dict, claims: Path) -> None:

@@ -129,7 +129,7 @@ def test_a_run_of_another_dataset(results, tmp_path):
 
 def test_a_record_that_is_none(results, tmp_path):
     stamp = files.read_json(results / RUN / "run.json")["stamp"]
-    for text, message in (("{}", "is no record of runs"), (files.json_bytes({"stamp": stamp}).decode(), "is no record of runs")):
+    for text, message in (("{}", "carries no stamp"), (files.json_bytes({"stamp": stamp}).decode(), "is no record of runs")):
         (results / RUN / "run.json").write_text(text)
         refused(results, tmp_path, rf"run\.json: {message}")
 
@@ -213,12 +213,22 @@ def test_images_of_one_name_must_be_one():
         ("statistics", {"confidence": 0.9}, "mixed settings: the statistics were made with other statistics"),
         ("training", {"reward_scale": 0.7}, "mixed settings: maddpg_cql was trained with other reward_scale"),
         ("experiments", {"good": {"seeds": 2, "updates": 1000, "arms": ["maddpg_cql"]}}, "mixed settings: the statistics were"),
+        ("games", {"figure5": {"runs": 12345}}, r"mixed settings: games/provenance\.json was made with other settings"),
+        ("robustness", {"datasets": 777}, r"mixed settings: games/robustness\.json was made with other settings"),
+        ("datasets", {"episodes_at_most": 3}, r"mixed settings: good has other episodes .* \(at most 3 of a policy\)"),
     ],
 )
 def test_other_settings(section, changes, message, results, tmp_path):
     configuration = files.read_json(results / "configuration.json")
     change(results / "configuration.json", **{section: configuration[section] | changes})
     refused(results, tmp_path, message)
+
+
+def test_games_whose_stamp_has_no_settings_yet(results, tmp_path):
+    """They were simulated before stamps had them."""
+    path = results / "games" / "provenance.json"
+    files.write_json(path, {key: value for key, value in files.read_json(path).items() if key != "settings"})
+    pinning.pin(results, "second", tmp_path / "pinned", CLAIMS)
 
 
 def test_a_configuration_that_is_none(results, tmp_path):
