@@ -29,10 +29,12 @@ def main(arguments: list[str] | None = None) -> int:
 
 def simulate_games(given: argparse.Namespace) -> None:
     """Figures 1 to 5: simulates the polynomial games."""
+    from pjap_bench.files import sha256_of_json
     from pjap_bench.games import experiments
     from pjap_bench.provenance import stamp
 
-    experiments.simulate(given.settings, stamp("pjap_bench.games.experiments", given.label), given.output)
+    origin = stamp("pjap_bench.games.experiments", given.label) | {"settings": sha256_of_json(given.settings)}
+    experiments.simulate(given.settings, origin, given.output)
 
 
 def export_notebook(given: argparse.Namespace) -> None:
@@ -45,10 +47,12 @@ def export_notebook(given: argparse.Namespace) -> None:
 
 def map_robustness(given: argparse.Namespace) -> None:
     """The robustness map of PJAP on Twin Peaks."""
+    from pjap_bench.files import sha256_of_json
     from pjap_bench.games import robustness
     from pjap_bench.provenance import stamp
 
-    robustness.simulate(given.settings, stamp("pjap_bench.games.robustness", given.label), given.output, given.processes)
+    origin = stamp("pjap_bench.games.robustness", given.label) | {"settings": sha256_of_json(given.settings)}
+    robustness.simulate(given.settings, origin, given.output, given.processes)
 
 
 def collect(given: argparse.Namespace) -> None:

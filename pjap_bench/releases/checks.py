@@ -24,6 +24,7 @@ SOURCES = {
     "minari": "pjap_bench.datasets.imports",
     "rule": None,
 }
+RECORDED = {"stamp", "dataset", "arms", "seeds", "updates", "files", "environments"}  # in run.json
 PAGES = {"report.html": "pjap_bench.report", "notebook.html": "pjap_bench.notebook.export"}
 
 
@@ -43,8 +44,8 @@ def check(results: Path, claims: Path) -> list[Stamped]:
             are missing or short; statistics or a verdict that do not follow from the runs.
     """
     settings = contents.settings_of(results)
-    _check_settings(results, settings)
     parts = list(_stamps(results, settings))
+    _check_settings(results, settings, {part.name: part.stamp for part in parts})
     _check_stamps(results, parts)
     _check_numbers(results, settings, claims)
     return parts
@@ -78,15 +79,15 @@ def _stamps(results: Path, settings: dict) -> Iterator[Stamped]:
     for stack in contents.stacks(results, settings):
         part = _of_json(results, f"{stack}/run.json", "pjap_bench.training")
         yield part
-        for each in files.read_json(results / part.name)["environments"]:  # where it went on
+        for each in _run(results, stack)["environments"]:  # where it went on
             yield part._replace(stamp=part.stamp | each["environment"])
     yield _of_json(results, "statistics.provenance.json", "pjap_bench.statistics.summary")
     if contents.sweep_of(results):
         yield _of_json(results, "sweep.provenance.json", "pjap_bench.statistics.sweep")
         yield _of_picture(results, "sweep.png", "pjap_bench.figures.sweep")
         return
-    games = results / "games"
-    yield Stamped("games/provenance.json", "pjap_bench.games.experiments", files.read_json(games / "provenance.json"))
+    name = "games/provenance.json"  # all of it is the stamp
+    yield _stamped(results, name, "pjap_bench.games.experiments", files.read_json(results / name))
     yield _of_json(results, "games/robustness.json", "pjap_bench.games.robustness")
     yield _of_json(results, "verdict.json", "pjap_bench.statistics.verdict")
     for name in contents.dataset_names(results, settings):
@@ -99,18 +100,34 @@ def _stamps(results: Path, settings: dict) -> Iterator[Stamped]:
 
 def _of_json(results: Path, name: str, stage: str | None) -> Stamped:
     found = files.read_json(results / name)
-    stamp = found.get("stamp") if isinstance(found, dict) else None
-    if not isinstance(stamp, dict) or not {"pjap_bench", "scale", "code", "image"} <= set(stamp):
-        raise BenchError("carries no stamp", where=results / name, do=_again(results))
-    return Stamped(name, stage, stamp)
+    return _stamped(results, name, stage, found.get("stamp") if isinstance(found, dict) else None)
 
 
 def _of_picture(results: Path, name: str, stage: str) -> Stamped:
     try:
         with Image.open(results / name) as picture:
-            return Stamped(name, stage, json.loads(picture.text["Description"]))
+            stamp = json.loads(picture.text["Description"])
     except (OSError, KeyError, AttributeError, SyntaxError, ValueError) as error:
         raise BenchError("is no picture with a stamp", where=results / name, do=_again(results)) from error
+    return _stamped(results, name, stage, stamp)
+
+
+def _stamped(results: Path, name: str, stage: str | None, stamp: object) -> Stamped:
+    if not isinstance(stamp, dict) or not {"pjap_bench", "scale", "code", "image", "datasets"} <= set(stamp):
+        raise BenchError("carries no stamp", where=results / name, do=_again(results))
+    return Stamped(name, stage, stamp)
+
+
+def _run(results: Path, stack: str) -> dict:
+    """run.json of a stack, which must be a record of the runs that its folder is for."""
+    found, where = files.read_json(results / stack / "run.json"), results / stack / "run.json"
+    if not isinstance(found, dict) or not set(found) >= RECORDED:
+        raise BenchError("is no record of runs", where=where, do=_again(results))
+    _, dataset, arms, _ = Path(stack).parts
+    if found["dataset"] != dataset or sorted(found["arms"]) != sorted(arms.split("+")):
+        what = f"is a record of {'+'.join(found['arms'])} on {found['dataset']}"
+        raise BenchError(what, where=where, do=f"delete the folder and {_again(results)}")
+    return found
 
 
 def _check_stamps(results: Path, parts: list[Stamped]) -> None:
@@ -140,8 +157,8 @@ def _check_stamps(results: Path, parts: list[Stamped]) -> None:
             raise BenchError(what, where=results, do=_again(results))
 
 
-def _check_settings(results: Path, settings: dict) -> None:
-    """configuration.json is what the statistics were told and what every run was trained with."""
+def _check_settings(results: Path, settings: dict, stamps: dict[str, dict]) -> None:
+    """configuration.json is what statistics were told, runs were trained with, data were generated and games simulated with."""
     path = results / contents.CONFIGURATION
     configuration = files.read_json(path)
     try:
@@ -151,6 +168,12 @@ def _check_settings(results: Path, settings: dict) -> None:
             for dataset, experiment in configuration["experiments"].items()
             for arm in experiment["arms"]
         }
+        games, most = configuration["games"], configuration["datasets"]["episodes_at_most"]
+        # As the rules of the workflow put them together.
+        simulated = {
+            "games/provenance.json": games,
+            "games/robustness.json": configuration["robustness"] | {key: games[key] for key in ("seed", "twin_peaks")},
+        }
     except (KeyError, TypeError) as error:
         raise BenchError(f"is no complete configuration ({error!r})", where=path, do=_again(results)) from error
     for key in expected:
@@ -158,17 +181,29 @@ def _check_settings(results: Path, settings: dict) -> None:
             what = f"mixed settings: the statistics were made with other {key} than {contents.CONFIGURATION} says"
             raise BenchError(what, where=results, do=_again(results))
     for stack in contents.stacks(results, settings):
-        run = files.read_json(results / stack / "run.json")
+        run = _run(results, stack)
         for arm, own in run["arms"].items():
             wanted = trained[run["dataset"], arm]
             names = sorted(key for key in wanted.keys() | own.keys() if wanted.get(key) != own.get(key))
             if names:
                 what = f"mixed settings: {arm} was trained with other {', '.join(names)} than {contents.CONFIGURATION} says"
                 raise BenchError(what, where=results / stack, do=_again(results))
+    for name in contents.dataset_names(results, settings):
+        card = description.read(results / "datasets" / f"{name}.description.json")["card"]
+        found = files.read_json(results / "datasets" / f"{name}.json").get("policies", [])
+        if card["source"] == "generated" and {each["episodes"] for each in found} != {min(card["episodes_per_policy"], most)}:
+            what = f"mixed settings: {name} has other episodes than {contents.CONFIGURATION} says (at most {most} of a policy)"
+            raise BenchError(what, where=results, do=_again(results))
+    for name, wanted in simulated.items():
+        digest = files.sha256_of_json(wanted)
+        # A sweep has no games, and games that were simulated before stamps had this digest are not simulated anew for it.
+        if stamps.get(name, {}).get("settings", digest) != digest:
+            what = f"mixed settings: {name} was made with other settings than {contents.CONFIGURATION} says"
+            raise BenchError(what, where=results, do=_again(results))
 
 
 def _check_numbers(results: Path, settings: dict, claims: Path) -> None:
-    """Statistics and verdict, or table of a sweep, are those that follow from the runs, the games' estimates and the claims."""
+    """Tables and verdict, or table of a sweep, are those that follow from the runs, the games' estimates and the claims."""
     with tempfile.TemporaryDirectory(prefix="pjap_bench-") as work:
         again = Path(work) / results.name
         again.mkdir()
@@ -182,6 +217,10 @@ def _check_numbers(results: Path, settings: dict, claims: Path) -> None:
         else:
             verdict.judge(again, settings, origin, claims)
         difference = comparison.first_difference(comparison.compare(again, results))
+        for name in (*contents.STATISTICS, contents.conclusion(results)):
+            if not difference and not name.endswith(".provenance.json"):
+                at = comparison.content_difference(again / name, results / name)
+                difference = f"{name} ({at})" if at else ""
     if difference:
         what = f"does not follow from its runs and claims: {difference}"
         raise BenchError(what, where=results, do=_again(results))

@@ -21,6 +21,7 @@ STATISTIC = ["dataset", "arm", "quantity", "normalisation", "estimator", "method
 CURVE = ["dataset", "arm", "quantity", "normalisation"]  # what names a curve of curves.csv
 EFFECT = ["variant", "arm", "quantity", "settings"]  # what names a row of sweep.csv
 KEYS = {"statistics": STATISTIC, "curves": CURVE, "sweep": EFFECT}
+SETTINGS_AT_MOST = 8  # changed settings that a note names
 
 
 def compare(first: Path, second: Path) -> dict:
@@ -30,11 +31,12 @@ def compare(first: Path, second: Path) -> dict:
         "first" and "second": what they are; "notes": what a reader must know;
         "claims": of every changed claim its id and what it was and is, None where it is not there;
         "statistics", and of sweeps "sweep": changed rows, the largest relative change first;
-        "curves": changed curves with the largest differences of mean and band, and where;
+        "curves": changed curves with the largest differences of mean and band, and where (None: they share no update);
         "only_first" and "only_second": the rows of each of these that the other has not.
 
     Raises:
-        BenchError: a folder that is neither, is unfinished, or is a release whose files were changed; only one is a sweep.
+        BenchError: a folder that is neither, is unfinished or damaged, or is a release whose files were changed; only one is a
+            sweep.
     """
     read = [_read(folder) for folder in (first, second)]
     if read[0]["tables"].keys() != read[1]["tables"].keys():
@@ -43,7 +45,7 @@ def compare(first: Path, second: Path) -> dict:
     result = {
         "first": read[0]["is"],
         "second": read[1]["is"],
-        "notes": list(_notes(*(each["is"] for each in read))),
+        "notes": list(_notes(*read)),
         "claims": list(_claims(one, other)),
         "only_first": {},
         "only_second": {},
@@ -70,6 +72,31 @@ def first_difference(found: dict) -> str:
     return ""
 
 
+def content_difference(first: Path, second: Path) -> str:
+    """Where two tables (.csv, in any order of rows) or two files of JSON (but for their stamps) differ first; empty: nowhere.
+
+    Raises:
+        BenchError: a file that cannot be read.
+    """
+    if first.suffix == ".json":
+        one, other = (files.read_json(path) for path in (first, second))
+        if isinstance(one, dict) and isinstance(other, dict):
+            one, other = ({key: each[key] for key in each if key != "stamp"} for each in (one, other))
+        return next((path or "all of it" for path in _differing(one, other)), "")
+    one, other = (_read_csv(path) for path in (first, second))
+    if list(one.columns) != list(other.columns) or len(one) != len(other):
+        return f"{len(one)} rows of {', '.join(one.columns)}; {len(other)} of {', '.join(other.columns)}"
+    names = one.columns[: one.columns.get_loc("value")]
+    order = [*names, "method"] if "method" in one else [*names]
+    one, other = (table.sort_values(order, kind="stable", ignore_index=True) for table in (one, other))
+    same = np.ones(len(one), dtype=bool)
+    for column in one:
+        pair = one[column], other[column]
+        numeric = all(pd.api.types.is_numeric_dtype(each) for each in pair)
+        same &= _equal(*(each.to_numpy(dtype=float) for each in pair)) if numeric else pair[0].astype(str) == pair[1].astype(str)
+    return "" if same.all() else f"row {' '.join(map(str, one.loc[~same, names].iloc[0]))}"
+
+
 def words(found: dict, limit: int) -> str:
     """The comparison for a terminal: every changed claim, at most `limit` rows of every table."""
     lines = [f"{side:<6}  {_what(found[side])}" for side in ("first", "second")]
@@ -88,6 +115,9 @@ def words(found: dict, limit: int) -> str:
     rows = found["curves"]
     lines += ["", f"Curves that changed: {len(rows)}{_shown(rows, limit, ', the largest relative change first')}"]
     for row in rows[:limit]:
+        if not row["updates"]:
+            lines.append(f"  {_title(row, 'curves')}: no update is in both, {row['updates_of_one']} are in one of them only")
+            continue
         largest = f"mean by at most {row['mean']:.4g} (update {row['at']}), band by at most {row['band']:.4g}"
         alone = f"; {row['updates_of_one']} updates are in one of them only" if row["updates_of_one"] else ""
         lines.append(f"  {_title(row, 'curves')}: {largest}, at {row['updates']} updates{alone}")
@@ -142,7 +172,9 @@ def _read(folder: Path) -> dict:
         concluded = _verdict(folder)
     return {
         "concluded": concluded,
-        "tables": {name: _table(folder / f"{name}.csv", columns) for name, columns in tables.items()},
+        "tables": {name: _table(folder / f"{name}.csv", columns, KEYS[name]) for name, columns in tables.items()},
+        "configuration": files.read_json(folder / contents.CONFIGURATION),
+        "stages": _stages(folder),
         "is": {
             "folder": str(folder),
             "release": files.read_json(folder / manifest.NAME)["name"] if manifest.is_release(folder) else None,
@@ -151,28 +183,93 @@ def _read(folder: Path) -> dict:
     }
 
 
-def _table(path: Path, columns: list[str]) -> pd.DataFrame:
-    try:
-        table = pd.read_csv(path)
-    except (OSError, ValueError) as error:  # pandas' own errors are ValueErrors
-        raise BenchError(f"cannot be read ({error})", where=path, do="run the statistics step again") from error
+def _stages(folder: Path) -> dict[str, dict[str, str]]:
+    """By stage the code and the image of its parts; a stage whose parts differ has several, with commas."""
+    settings = contents.settings_of(folder)
+    data = [f"datasets/{name}" for name in contents.dataset_names(folder, settings)]
+    named = {
+        "datasets": [f"{name}{kind}" for name in data for kind in (".json", ".description.json")],
+        "games": ["games/provenance.json", "games/robustness.json"],
+        "training": [f"{stack}/run.json" for stack in contents.stacks(folder, settings)],
+        "statistics": ["statistics.provenance.json"],
+        contents.conclusion(folder).partition(".")[0]: [contents.conclusion(folder)],
+    }
+    found = {}
+    for stage, names in named.items():
+        read = [files.read_json(folder / name) for name in names if (folder / name).is_file()]
+        parts = [part for part in read if isinstance(part, dict)]
+        stamps = [part.get("stamp", part) for part in parts]  # games/provenance.json is all stamp
+        stamps += [each.get("environment", {}) for part in parts for each in part.get("environments", [])]  # where a run went on
+        found[stage] = {key: ", ".join(sorted({each[key] for each in stamps if key in each})) for key in ("code", "image")}
+    return found
+
+
+def _table(path: Path, columns: list[str], key: list[str]) -> pd.DataFrame:
+    """A table whose rows `key` names, in curves.csv with their updates."""
+    do = "run the statistics step again"
+    table = _read_csv(path, dtype=dict.fromkeys(key, str))
     if list(table.columns) != columns:
-        raise BenchError(f"columns are {list(table.columns)}, expected {columns}", where=path, do="run the statistics step again")
+        raise BenchError(f"columns are {list(table.columns)}, expected {columns}", where=path, do=do)
+    key = [*key, "update"] if "update" in columns else key
+    broken = table[[*key, "value", "method", "n"]].isna().any(axis=1)
+    if broken.any():
+        raise BenchError(f"row {broken.idxmax() + 1} is not whole", where=path, do=do)
+    for name in {*NUMBERS, "n", "update"} & set(columns):
+        if not pd.api.types.is_numeric_dtype(table[name]):
+            raise BenchError(f"column {name} holds what is no number", where=path, do=do)
+    twice = table.duplicated(key)
+    if twice.any():
+        named = " ".join(map(str, table.loc[twice, key].iloc[0]))
+        raise BenchError(f"the row {named} is there twice", where=path, do=do)
     return table
 
 
-def _notes(first: dict, second: dict) -> Iterator[str]:
+def _read_csv(path: Path, **options) -> pd.DataFrame:
+    try:
+        return pd.read_csv(path, **options)
+    except (OSError, ValueError) as error:  # pandas' own errors are ValueErrors
+        raise BenchError(f"cannot be read ({error})", where=path, do="run the statistics step again") from error
+
+
+def _notes(one: dict, other: dict) -> Iterator[str]:
+    first, second = one["is"], other["is"]
     if first["scale"] != second["scale"]:
         yield f"the scales differ ({first['scale']}, {second['scale']}): changes are of the scale too"
     elif first["regime"] != second["regime"]:
         yield "the regimes differ, though the scale is the same: settings were changed"
-    for key, name in (("pjap_bench", "versions"), ("code", "codes"), ("image", "images")):
-        if first[key] != second[key]:
-            yield f"the {name} differ ({first[key]}, {second[key]})"
-    one, other = first["datasets"] or {}, second["datasets"] or {}
-    different = [name for name in one if name in other and one[name] != other[name]]
+    if first["pjap_bench"] != second["pjap_bench"]:
+        yield f"the versions differ ({first['pjap_bench']}, {second['pjap_bench']})"
+    for key, name in (("code", "codes"), ("image", "images")):
+        stages: dict[tuple[str, str], list[str]] = {}  # often several of one image
+        for stage in one["stages"]:
+            pair = one["stages"][stage][key], other["stages"][stage][key]
+            if pair[0] != pair[1]:
+                stages.setdefault(pair, []).append(stage)
+        if stages:
+            yield f"the {name} differ: " + "; ".join(f"{', '.join(of)} ({' -> '.join(pair)})" for pair, of in stages.items())
+    settings = [path for path in _differing(one["configuration"], other["configuration"]) if path not in ("scale", "regime")]
+    if settings:
+        more = f" and {len(settings) - SETTINGS_AT_MOST} more" if len(settings) > SETTINGS_AT_MOST else ""
+        yield f"the settings differ ({contents.CONFIGURATION}): {', '.join(settings[:SETTINGS_AT_MOST])}{more}"
+    data = first["datasets"] or {}, second["datasets"] or {}
+    different = [name for name in data[0] if name in data[1] and data[0][name] != data[1][name]]
     if different:
         yield f"the data differ: {', '.join(different)}"
+
+
+def _differing(one, other, at: str = "") -> Iterator[str]:
+    """Where two values of plain JSON differ, as paths with dots; numbers by the tolerance."""
+    if isinstance(one, dict) and isinstance(other, dict):
+        pairs = {key: (one.get(key, ...), other.get(key, ...)) for key in sorted(one.keys() | other.keys())}
+    elif isinstance(one, list) and isinstance(other, list) and len(one) == len(other):
+        pairs = dict(enumerate(zip(one, other, strict=True)))
+    else:
+        numbers = type(one) in (int, float) and type(other) in (int, float)
+        if not (math.isclose(one, other, rel_tol=RELATIVE, abs_tol=ABSOLUTE) if numbers else one == other):
+            yield at
+        return
+    for key, pair in pairs.items():
+        yield from _differing(*pair, f"{at}.{key}" if at else str(key))
 
 
 def _claims(first: dict, second: dict) -> Iterator[dict]:
@@ -184,7 +281,7 @@ def _claims(first: dict, second: dict) -> Iterator[dict]:
 
 
 def _claim(entry: dict) -> dict:
-    estimates = {each["name"]: {key: each[key] for key in NUMBERS} for each in entry["estimates"]}
+    estimates = {each["name"]: {key: each[key] for key in (*NUMBERS, "n", "region")} for each in entry["estimates"]}
     return {"status": entry["status"], "estimates": estimates}
 
 
@@ -193,9 +290,19 @@ def _same_estimates(one: dict, other: dict) -> bool:
 
 
 def _moved(one: dict, other: dict) -> list[str]:
-    """The names of the estimates that both claims have and that are not equal."""
-    names = [name for name in one["estimates"] if name in other["estimates"]]
-    return [name for name in names if not _equal(*(_numbers(each["estimates"][name]) for each in (one, other))).all()]
+    """What changed, in words, of the estimates that both claims have: the interval, the number of runs, the claim's region."""
+    moved = []
+    for name in one["estimates"]:
+        if name not in other["estimates"]:
+            continue
+        sides = one["estimates"][name], other["estimates"][name]
+        if not _equal(*map(_numbers, sides)).all():
+            moved.append(f"{name}: {' -> '.join(map(_interval, sides))}")
+        if sides[0]["n"] != sides[1]["n"]:
+            moved.append(f"{name}: n {' -> '.join(str(side['n']) for side in sides)}")
+        if sides[0]["region"] != sides[1]["region"]:
+            moved.append(f"{name}: region {' -> '.join(_region(side['region']) for side in sides)}")
+    return moved
 
 
 def _rows(first: pd.DataFrame, second: pd.DataFrame, key: list[str]) -> list[dict]:
@@ -220,15 +327,16 @@ def _curves(first: pd.DataFrame, second: pd.DataFrame) -> list[dict]:
         # [update, (value, low, high)]
         one, other = (shared[[f"{name}_{side}" for name in NUMBERS]].to_numpy(dtype=float) for side in ("first", "second"))
         alone = len(table) - len(shared)
-        if shared.empty or (_equal(one, other).all() and not alone):
+        if table["of"].nunique() == 1 and _equal(one, other).all():
             continue  # a curve that only one of them has is named elsewhere
+        found = dict(zip(CURVE, key, strict=True)) | {"updates": len(shared), "updates_of_one": alone}
+        if shared.empty:
+            rows.append(found | {"mean": None, "at": None, "band": None, "relative": 1.0})
+            continue
         moved = np.nan_to_num(np.abs(other - one))
         at = int(moved[:, 0].argmax())
-        rows.append(
-            dict(zip(CURVE, key, strict=True))
-            | {"mean": float(moved[at, 0]), "at": int(shared["update"].iloc[at]), "band": float(moved[:, 1:].max())}
-            | {"updates": len(shared), "updates_of_one": alone, "relative": _relative(one, other)}
-        )
+        largest = {"mean": float(moved[at, 0]), "at": int(shared["update"].iloc[at]), "band": float(moved[:, 1:].max())}
+        rows.append(found | largest | {"relative": _relative(one, other)})
     return sorted(rows, key=lambda row: -row["relative"])
 
 
@@ -278,13 +386,15 @@ def _interval(numbers: dict) -> str:
     return f"{text} [{verdict.format_number(numbers['low'])}, {verdict.format_number(numbers['high'])}]"
 
 
+def _region(region: dict) -> str:
+    return " ".join(f"{key} {verdict.format_number(value)}" for key, value in region.items())
+
+
 def _claim_words(claim: dict) -> str:
     one, other = claim["first"], claim["second"]
     if one is None or other is None:
         return f"is in the {'second' if one is None else 'first'} only: {(one or other)['status']}"
     status = one["status"] if one["status"] == other["status"] else f"{one['status']} -> {other['status']}"
-    moved = [
-        f"{name}: {_interval(one['estimates'][name])} -> {_interval(other['estimates'][name])}" for name in _moved(one, other)
-    ]
+    moved = _moved(one, other)
     moved += [f"{name}: in one of them only" for name in sorted(one["estimates"].keys() ^ other["estimates"].keys())]
     return "; ".join([status, *moved])

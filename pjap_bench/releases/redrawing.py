@@ -77,8 +77,9 @@ def findings(release: Path, about: dict, output: Path) -> dict[str, list[str]]:
     """How what was made anew compares with what was pinned, and writes it into the marker of `output`.
 
     Returns:
-        names of files by "same bytes"; "same content" (tables and verdict with equal numbers; figures that differ only in the
-        line that names code and image; a report that differs only in its timings); "different" (a report of changed code too).
+        names of files by "same bytes"; "same content" (tables with equal numbers; JSON with equal content but the stamp; figures
+        that differ only in the line that names code and image; a report that differs only in its timings); "different" (a report
+        of changed code too).
 
     Raises:
         BenchError: numbers of the statistics, the verdict or the sweep's table differ.
@@ -111,7 +112,7 @@ def _same_content(release: Path, output: Path, name: str) -> bool:
         # Its timings are those of the jobs that had run when it was written.
         one, other = ((folder / name).read_text(encoding="utf-8").partition(TIMINGS)[0] for folder in (release, output))
         return one == other
-    return kind in (".csv", ".json")  # tables and verdict: compared number by number before
+    return not comparison.content_difference(release / name, output / name)  # tables and JSON
 
 
 def _pixels(path: Path) -> np.ndarray:

@@ -9,7 +9,6 @@ import pytest
 
 from pjap_bench import __main__ as command_line
 from pjap_bench import config, files
-from pjap_bench.games import experiments, robustness
 from pjap_bench.provenance import source_digest, stamp
 from pjap_bench.releases import manifest, pinning, redrawing
 from tests.report import test_report as reported
@@ -29,6 +28,7 @@ SMALL = {
         "figure5": {"runs": 5, "scan": {"alphas": [5], "runs": 5}},
         "errata": {"steps": 5, "datasets": 2},
     },
+    "datasets": {"episodes_at_most": 4},  # as the made-up data have
     "robustness": {"datasets": 2, "points": 50, "epochs": 10},
     "jobs": {"runs_per_stack": 1},
 }
@@ -49,9 +49,10 @@ def made(tmp_path_factory) -> Path:
             files.write_json(path, files.read_json(path) | {"stamp": stamp(f"pjap_bench.datasets.{stage}", label)})
         files.write_json(results / "datasets" / f"{name}.croissant.json", {"name": name, "citeAs": f"dataset {name}"})
         (results / "datasets" / f"{name}.h5").write_bytes(b"data")
-    experiments.simulate(configuration["games"], stamp("pjap_bench.games.experiments", label), results / "games")
     mapped = configuration["robustness"] | {key: configuration["games"][key] for key in ("seed", "twin_peaks")}
-    robustness.simulate(mapped, stamp("pjap_bench.games.robustness", label), results / "games")
+    for name, settings in (("simulate-games", configuration["games"]), ("map-robustness", mapped)):
+        words = [name, "--settings", json.dumps(settings), "--label", json.dumps(label), "--output", str(results / "games")]
+        assert command_line.main(words) == 0
     files.write_json(results / "configuration.json", configuration)
     files.write_text(results / "notebook.html", f"<p>code {source_digest('pjap_bench.notebook.export')}</p>")
     files.write_text(results / "benchmarks" / "train.tsv", "s\tmax_rss\tcpu_time\n1.5\t100\t1.2\n")

@@ -1,6 +1,7 @@
 """What changed between two results."""
 
 import json
+import re
 
 import pandas as pd
 import pytest
@@ -10,6 +11,24 @@ from pjap_bench import files
 from pjap_bench.errors import BenchError
 from pjap_bench.releases import comparison
 from tests.releases.conftest import change
+
+
+def text_of(path, make):
+    """Writes what `make` makes of a file's lines."""
+    path.write_text("\n".join(make(path.read_text().splitlines())) + "\n")
+
+
+def cut_off(lines):
+    return [*lines[:-1], lines[-1][: lines[-1].index(",") + 5]]
+
+
+def doubled(lines):
+    return [*lines, lines[1]]
+
+
+def worded(lines):
+    cells = lines[1].split(",")
+    return [lines[0], ",".join([*cells[:5], "much", *cells[6:]]), *lines[2:]]
 
 
 def edit(path, query, **changes):
@@ -49,6 +68,20 @@ def test_claims(pinned, results):
     said = comparison.words(found, 20)
     assert "Claims that changed: 3" in said and f"{was} -> {first['status']}" in said
     assert f"{second['estimates'][0]['name']}: " in said and "is in the first only" in said
+
+
+def test_a_claim_of_another_region_or_number_of_runs(pinned, results):
+    verdict = files.read_json(results / "verdict.json")
+    first, second, *_ = verdict["claims"]
+    name = first["estimates"][0]["name"]
+    first["estimates"][0]["region"] = {"below": 1e9}
+    second["estimates"][0]["n"] += 7
+    change(results / "verdict.json", **verdict)
+    found = comparison.compare(pinned, results)
+    assert [claim["id"] for claim in found["claims"]] == [first["id"], second["id"]]
+    said = comparison.words(found, 20)
+    assert f"{name}: region below 0 -> below 1e+09" in said
+    assert f": n {second['estimates'][0]['n'] - 7} -> {second['estimates'][0]['n']}" in said
 
 
 def test_statistics_the_largest_first(pinned, results):
@@ -103,12 +136,52 @@ def test_curves(pinned, results):
     assert len(shorter) == rest.sum() and all(row["updates_of_one"] == 1 and row["mean"] == 0 for row in shorter)
 
 
+def test_a_curve_at_other_updates_altogether(pinned, results):
+    path = results / "curves.csv"
+    chosen = "dataset == 'good' and arm == 'maddpg_cql' and quantity == 'distance_uniform'"
+    edit(path, chosen, update=1)
+    found = comparison.compare(pinned, results)
+    (row,) = found["curves"]
+    count = len(pd.read_csv(path).query(chosen))
+    assert (row["updates"], row["updates_of_one"], row["mean"]) == (0, 2 * count, None)
+    assert f"distance_uniform raw: no update is in both, {2 * count} are in one of them only" in comparison.words(found, 3)
+    json.dumps(found["curves"], allow_nan=False)
+    # One that only one of them has is named as such.
+    table = pd.read_csv(path)
+    table[~table.eval(chosen)].to_csv(path, index=False)
+    found = comparison.compare(pinned, results)
+    assert found["only_first"]["curves"] == ["good maddpg_cql distance_uniform raw"] and not found["curves"]
+
+
+def test_other_code_images_and_settings_of_any_stage_are_said(pinned, results):
+    stacks = list(results.glob("runs/*/*/*/run.json"))
+    old = files.read_json(stacks[0])["stamp"]["code"]
+    for path in stacks:
+        change(path, stamp=files.read_json(path)["stamp"] | {"code": "0123456789ab", "image": "train@sha256:1"}, environments=[])
+    games = files.read_json(results / "games" / "provenance.json")
+    change(results / "games" / "provenance.json", image="analysis@sha256:2")
+    configuration = files.read_json(results / "configuration.json")
+    configuration["training"]["reward_scale"] = 0.777
+    configuration["games"]["figure5"]["runs"] = 12345
+    change(results / "configuration.json", **configuration)
+    assert comparison.compare(pinned, results)["notes"] == [
+        f"the codes differ: training ({old} -> 0123456789ab)",
+        f"the images differ: games ({games['image']} -> analysis@sha256:2, uncontained); "
+        "training (uncontained -> train@sha256:1)",
+        "the settings differ (configuration.json): games.figure5.runs, training.reward_scale",
+    ]
+    configuration["games"] = {}
+    change(results / "configuration.json", **configuration)
+    *_, note = comparison.compare(pinned, results)["notes"]
+    assert note.count(",") == comparison.SETTINGS_AT_MOST - 1 and re.search(r" and \d+ more$", note)
+
+
 def test_other_scales_data_and_code_are_said(pinned, results):
     verdict = files.read_json(results / "verdict.json")
     stamp = verdict["stamp"] | {"scale": "quick", "code": "0123456789ab", "datasets": {"good": "f" * 64}}
     change(results / "verdict.json", stamp=stamp)
     notes = " ".join(comparison.compare(pinned, results)["notes"])
-    for words in ("the scales differ (smoke, quick)", "the codes differ", "the data differ: good"):
+    for words in ("the scales differ (smoke, quick)", "the codes differ: verdict (", "the data differ: good"):
         assert words in notes
 
 
@@ -130,6 +203,11 @@ def test_the_command(pinned, results, tmp_path, capsys):
         (lambda results: (results / "statistics.csv").unlink(), r"statistics\.csv: cannot be read"),
         (lambda results: (results / "curves.csv").write_text(""), r"curves\.csv: cannot be read"),
         (lambda results: (results / "curves.csv").write_text("a,b\n"), r"curves\.csv: columns are"),
+        (lambda results: text_of(results / "statistics.csv", cut_off), r"statistics\.csv: row \d+ is not whole"),
+        (lambda results: text_of(results / "statistics.csv", doubled), r"statistics\.csv: the row good .* is there twice"),
+        (lambda results: text_of(results / "curves.csv", doubled), r"curves\.csv: the row good .* is there twice"),
+        (lambda results: text_of(results / "curves.csv", worded), r"curves\.csv: column value holds what is no number"),
+        (lambda results: (results / "configuration.json").unlink(), r"configuration\.json"),
     ],
 )
 def test_what_cannot_be_compared(damage, message, made, results):

@@ -5,6 +5,7 @@ import subprocess
 from pathlib import Path
 from urllib.parse import unquote
 
+import pandas as pd
 import pytest
 from PIL import Image, PngImagePlugin
 
@@ -121,6 +122,23 @@ def test_a_run_without_its_last_evaluation(results, tmp_path):
     refused(results, tmp_path, "short run: no final evaluation")
 
 
+def test_a_run_of_another_dataset(results, tmp_path):
+    change(results / RUN / "run.json", dataset="medium")
+    refused(results, tmp_path, r"seeds-0-0/run\.json: is a record of maddpg_cql on medium")
+
+
+def test_a_record_that_is_none(results, tmp_path):
+    stamp = files.read_json(results / RUN / "run.json")["stamp"]
+    for text, message in (("{}", "carries no stamp"), (files.json_bytes({"stamp": stamp}).decode(), "is no record of runs")):
+        (results / RUN / "run.json").write_text(text)
+        refused(results, tmp_path, rf"run\.json: {message}")
+
+
+def test_games_without_a_stamp(results, tmp_path):
+    (results / "games" / "provenance.json").write_text("{}")
+    refused(results, tmp_path, r"games/provenance\.json: carries no stamp")
+
+
 def test_a_run_that_was_changed(results, tmp_path):
     path = results / RUN / "evaluations.csv"
     path.write_text(path.read_text().replace(",final,0,", ",final,9,"))
@@ -195,12 +213,22 @@ def test_images_of_one_name_must_be_one():
         ("statistics", {"confidence": 0.9}, "mixed settings: the statistics were made with other statistics"),
         ("training", {"reward_scale": 0.7}, "mixed settings: maddpg_cql was trained with other reward_scale"),
         ("experiments", {"good": {"seeds": 2, "updates": 1000, "arms": ["maddpg_cql"]}}, "mixed settings: the statistics were"),
+        ("games", {"figure5": {"runs": 12345}}, r"mixed settings: games/provenance\.json was made with other settings"),
+        ("robustness", {"datasets": 777}, r"mixed settings: games/robustness\.json was made with other settings"),
+        ("datasets", {"episodes_at_most": 3}, r"mixed settings: good has other episodes .* \(at most 3 of a policy\)"),
     ],
 )
 def test_other_settings(section, changes, message, results, tmp_path):
     configuration = files.read_json(results / "configuration.json")
     change(results / "configuration.json", **{section: configuration[section] | changes})
     refused(results, tmp_path, message)
+
+
+def test_games_whose_stamp_has_no_settings_yet(results, tmp_path):
+    """They were simulated before stamps had them."""
+    path = results / "games" / "provenance.json"
+    files.write_json(path, {key: value for key, value in files.read_json(path).items() if key != "settings"})
+    pinning.pin(results, "second", tmp_path / "pinned", CLAIMS)
 
 
 def test_a_configuration_that_is_none(results, tmp_path):
@@ -219,6 +247,58 @@ def test_a_verdict_that_does_not_follow(results, tmp_path):
     verdict["claims"][0]["status"] = "inconclusive"
     change(results / "verdict.json", **verdict)
     refused(results, tmp_path, f"does not follow from its runs and claims: claim {verdict['claims'][0]['id']}")
+
+
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [
+        *(("counts", {"reproduced": 99}), ("limits", "May claim everything.")),
+        *(("reason", "Because we say so."), ("statement", "The moon is cheese")),
+        *(("region", {"below": 1e9}), ("n", 10**6)),
+    ],
+)
+def test_any_other_word_of_the_verdict_that_does_not_follow(key, value, results, tmp_path):
+    verdict = files.read_json(results / "verdict.json")
+    claim = verdict["claims"][0]
+    changed = next(each for each in (verdict, claim, claim["estimates"][0]) if key in each)
+    changed[key] = value
+    change(results / "verdict.json", **verdict)
+    refused(results, tmp_path, f"does not follow from its runs and claims: .*{key}")
+
+
+def test_claims_that_were_edited_after_judging(results, tmp_path):
+    claims = tmp_path / "claims.yaml"
+    claims.write_text(CLAIMS.read_text().replace("statement: ", "statement: Not so, ", 1))
+    with pytest.raises(BenchError, match=r"does not follow .*verdict\.json \(claims\.0\.statement\)"):
+        pinning.pin(results, "second", tmp_path / "pinned", claims)
+
+
+@pytest.mark.parametrize("name", ["scores.csv", "profiles.csv"])
+def test_a_table_that_does_not_follow(name, results, tmp_path):
+    table = pd.read_csv(results / name)
+    table["value"] = table["value"] * 2 + 1
+    table.to_csv(results / name, index=False)
+    refused(results, tmp_path, rf"does not follow from its runs and claims: {name} \(row (good|all) maddpg_cql ")
+
+
+def test_curves_at_other_updates(results, tmp_path):
+    table = pd.read_csv(results / "curves.csv")
+    table["update"] = table["update"] * 1000 + 7
+    table.to_csv(results / "curves.csv", index=False)
+    refused(results, tmp_path, "does not follow from its runs and claims: curves of good maddpg_cql")
+
+
+def test_an_export_that_does_not_follow(results, tmp_path):
+    (results / "marl_eval.json").write_text("{}")
+    refused(results, tmp_path, r"does not follow from its runs and claims: marl_eval\.json")
+
+
+def test_the_last_bits_and_the_order_of_rows_are_no_contradiction(results, tmp_path):
+    for name in ("scores.csv", "profiles.csv"):
+        table = pd.read_csv(results / name)
+        table["value"] *= 1 + 1e-9
+        table[::-1].to_csv(results / name, index=False)
+    pinning.pin(results, "second", tmp_path / "pinned", CLAIMS)
 
 
 def test_a_statistic_that_does_not_follow(results, tmp_path):

@@ -2,6 +2,7 @@
 
 import shutil
 
+import pandas as pd
 import pytest
 from matplotlib.figure import Figure
 
@@ -77,6 +78,25 @@ def test_numbers_that_differ(redrawn, release):
     about = files.read_json(release / "release.json")
     with pytest.raises(BenchError, match=f"not those that were pinned, first: claim {verdict['claims'][0]['id']} "):
         redrawing.findings(release, about, redrawn)
+
+
+def test_tables_and_json_by_their_content(release, redrawn):
+    """Other last bits and another stamp are the same content; what no comparison of statistics reads counts, too."""
+    scores = pd.read_csv(release / "scores.csv")
+    scores["value"] = scores["value"] * 2 + 1
+    scores.to_csv(release / "scores.csv", index=False)
+    (release / "marl_eval.json").write_text("{}")
+    profiles = pd.read_csv(release / "profiles.csv")
+    profiles["value"] *= 1 + 1e-9
+    profiles.to_csv(release / "profiles.csv", index=False)
+    change(release / "statistics.provenance.json", stamp=STAMP)
+    verdict = files.read_json(release / "verdict.json")
+    verdict["claims"][0]["statement"] = "The moon is cheese"
+    change(release / "verdict.json", **verdict)
+    reseal(release)
+    found = redrawing.findings(release, files.read_json(release / "release.json"), redrawn)
+    assert found["same content"] == ["profiles.csv", "statistics.provenance.json"]
+    assert found["different"] == ["marl_eval.json", "scores.csv", "verdict.json"]
 
 
 def test_figures_by_their_pixels(release, redrawn):
