@@ -24,6 +24,7 @@ NAME.json with its sha256, origin and statistics; a file is opened only if both 
 
 import dataclasses
 import io
+import itertools
 from pathlib import Path
 
 import h5py
@@ -122,7 +123,9 @@ def before_actions(lengths: np.ndarray) -> np.ndarray:
 
 
 def concatenate(datasets: list[Dataset], attributes: dict) -> Dataset:
-    """One dataset after another, with these attributes; `policy` counts on through the parts.
+    """One dataset after another, with these attributes, and the policies of all; one that several parts have is there once.
+
+    It is known by its name and sha256, without one by its place in a dataset.
 
     Raises:
         BenchError: parts of different layouts or environments.
@@ -131,11 +134,17 @@ def concatenate(datasets: list[Dataset], attributes: dict) -> Dataset:
         found = sorted({dataset.attributes[key] for dataset in datasets})
         if len(found) > 1:
             raise BenchError(f"parts differ in their {key}: {', '.join(found)}", where="mixture", do="mix datasets that agree")
-    counts = [len(dataset.attributes["policies"]) for dataset in datasets]
-    offsets = np.concatenate([[0], np.cumsum(counts)[:-1]]).astype(np.int32)
+    of_parts = []
+    for dataset in datasets:
+        pairs = zip(dataset.attributes["policies"], dataset.attributes["policy_sha256"], strict=True)
+        name = dataset.attributes["dataset"]
+        of_parts.append([(policy, digest, None if digest else (name, index)) for index, (policy, digest) in enumerate(pairs)])
+    known = list(dict.fromkeys(itertools.chain(*of_parts)))
+    attributes = attributes | {"policies": [key[0] for key in known], "policy_sha256": [key[1] for key in known]}
     names = ("lengths", "terminated", "actions", "rewards", "seed", *LAYOUTS[datasets[0].layout])
     arrays = {name: np.concatenate([getattr(dataset, name) for dataset in datasets]) for name in names}
-    arrays["policy"] = np.concatenate([dataset.policy + offset for dataset, offset in zip(datasets, offsets, strict=True)])
+    places = [np.array([known.index(key) for key in own], dtype=np.int32) for own in of_parts]
+    arrays["policy"] = np.concatenate([place[dataset.policy] for place, dataset in zip(places, datasets, strict=True)])
     return Dataset(**arrays, attributes=attributes)
 
 
