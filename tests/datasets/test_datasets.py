@@ -162,7 +162,7 @@ def test_truncated(noise_file):
     with pytest.raises(BenchError, match=r"changed or truncated.*delete it"):
         hdf5.read(noise_file)
     with_hash(noise_file)
-    with pytest.raises(BenchError, match="not a readable dataset"):
+    with pytest.raises(BenchError, match="not a readable HDF5 file"):
         hdf5.read(noise_file)
 
 
@@ -185,7 +185,7 @@ def test_summary_of_something_else(noise_file):
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        (lambda file: file.__delitem__("rewards"), "not a readable dataset"),
+        (lambda file: file.__delitem__("rewards"), "not a readable HDF5 file"),
         (lambda file: file.attrs.__setitem__("format", "other 7"), "format is 'other 7'"),
         (lambda file: file["physics"].__setitem__((0, 0), np.nan), "physics holds values that are not finite"),
         (lambda file: file["rewards"].__setitem__(0, np.inf), "rewards holds values that are not finite"),
