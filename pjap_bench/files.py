@@ -96,7 +96,7 @@ def read_json(path: str | Path) -> Any:
     """
     try:
         return json.loads(_read(path))
-    except (json.JSONDecodeError, UnicodeDecodeError) as error:
+    except (ValueError, RecursionError) as error:  # a number too long, lists in lists in lists
         raise BenchError(f"not valid JSON ({error})", where=path, do="delete it and run the step that writes it") from error
 
 
@@ -104,13 +104,28 @@ def read_yaml(path: str | Path) -> Any:
     """Reads YAML with the safe loader.
 
     Raises:
-        BenchError: missing file or not YAML.
+        BenchError: missing file or not YAML, a key that is there twice or is not text.
     """
     try:
-        return yaml.safe_load(_read(path))
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        return yaml.load(_read(path), _Loader)
+    except (yaml.YAMLError, ValueError, RecursionError) as error:
         reason = " ".join(str(error).split())
         raise BenchError(f"not valid YAML ({reason})", where=path, do="correct the file") from error
+
+
+class _Loader(yaml.SafeLoader):
+    """The safe loader, which would take the last of equal keys without a word, and 1 and `no` for keys."""
+
+    def compose_mapping_node(self, anchor: str | None) -> yaml.MappingNode:
+        node = super().compose_mapping_node(anchor)
+        seen = set()
+        for key, _ in node.value:
+            if key.tag not in ("tag:yaml.org,2002:str", "tag:yaml.org,2002:merge"):
+                raise yaml.MarkedYAMLError(problem="a key that is not text", problem_mark=key.start_mark)
+            if key.value in seen:
+                raise yaml.MarkedYAMLError(problem=f"key '{key.value}' is there twice", problem_mark=key.start_mark)
+            seen.add(key.value)
+        return node
 
 
 def sha256(path: str | Path) -> str:

@@ -1,6 +1,7 @@
 """The configuration: complete, strict, and clear about what is wrong."""
 
 import copy
+import math
 
 import pytest
 import yaml
@@ -140,6 +141,9 @@ def test_numbers_that_snakemake_hands_over_as_text():
         ({"arms": {"maddpg_cql": {"algorithm": "sac"}}}, "unknown algorithm 'sac'"),
         ({"games": {"figure2": {"batches": 3}}}, "unknown key 'games.figure2.batches'"),
         ({"statistics": 3}, "statistics"),
+        ({1: 2}, "unknown key '1'"),
+        ({"training": {"batch": 32.0}}, "training.batch': 32.0 is not of type 'integer'"),
+        ({"training": {"reward_scale": math.inf}}, "training.reward_scale': inf is not of type 'number'"),
     ],
 )
 def test_bad_values_name_the_key_and_where(override, message):

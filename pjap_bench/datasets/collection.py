@@ -20,7 +20,7 @@ def collect(name: str, episodes_per_policy: int, output: Path, stamp: dict, proc
     Episode e of policy p is seeded by (card's seed, p, e) alone, so more episodes continue the same data, and
     neither `processes` nor the blocks of episodes change a bit of it.
     """
-    card = cards.load(name)
+    card = cards.load(name, "generated")
     _check_policies(card)
     jobs = [
         (name, index, range(first, min(first + policies.BLOCK, episodes_per_policy)))
@@ -72,7 +72,7 @@ def mix(name: str, sources: dict[str, Path], output: Path, stamp: dict) -> None:
     Raises:
         BenchError: no file of a part, a part that has fewer episodes than the card asks for, or not the policies.
     """
-    card = cards.load(name)
+    card = cards.load(name, "mixture")
     wanted = cards.parts(card)
     if missing := sorted({part.dataset for part in wanted} - set(sources)):
         raise BenchError(f"no file of '{missing[0]}'", where=f"mixture '{name}'", do="give the files of all its parts")

@@ -35,7 +35,7 @@ _AGAIN = "delete it, fetch and unpack the archive again, or tell its publisher"
 
 def convert_archive(name: str, archive: str | Path, output: str | Path, stamp: dict) -> None:
     """Converts one uid of a fetched archive: checked, unpacked beside `output` and removed afterwards; otherwise as `convert`."""
-    card, output = cards.load(name), Path(output)
+    card, output = cards.load(name, ORIGIN), Path(output)
     try:
         fetch.check(archive, size=card.get("size"), sha256=card.get("sha256"))  # it may have been put there by hand
         output.parent.mkdir(parents=True, exist_ok=True)
