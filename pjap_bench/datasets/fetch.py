@@ -152,8 +152,9 @@ def unpack(archive: str | Path, folder: str | Path, *, only: str = "*", limit: i
         ratio: how many times the archive's own size it may unpack to.
 
     Raises:
-        BenchError: not a zip, truncated or damaged; members with absolute paths, '..', links, duplicates, encryption; more
-            than `limit` or `ratio`; nothing that fits `only`; a full disk, a folder that holds something already.
+        BenchError: not a zip, truncated or damaged; members with absolute paths, '..', links, duplicates, encryption, of
+            another method than deflate; more than `limit` or `ratio`; nothing that fits `only`; a full disk, a folder that holds
+            something already.
     """
     archive, folder = Path(archive), Path(folder)
     again = "delete it and fetch it again, or use another source"
@@ -497,6 +498,8 @@ def _check_members(archive: Path, members: Iterable[zipfile.ZipInfo], limit: int
             raise BenchError(f"member '{name}' leads outside its folder", where=archive, do=do)
         if kind not in (0, stat.S_IFREG, stat.S_IFDIR):
             raise BenchError(f"member '{name}' is a link or a device", where=archive, do=do)
+        if member.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
+            raise BenchError(f"member '{name}' is neither stored nor deflated", where=archive, do=do)
         if path in seen:
             raise BenchError(f"member '{name}' is there twice", where=archive, do=do)
         if member.flag_bits & 0x1:

@@ -166,12 +166,12 @@ def _read(base: Path, field: str, steps: int, shape: tuple[int, ...], flags: boo
     """One field, [steps, *shape], float32 or (flags) bool; read and checked in slices of whole chunks."""
     name = f"{field}."
     store = _open(base, name)
-    if store.shape[0] != 1:
-        what = f"array '{name}' has a leading axis of {store.shape[0]}: so many recordings side by side, not one"
-        raise BenchError(what, where=base, do="write the vault anew with one recording (add_batch_size=1)")
     if store.shape[2:] != shape:
         what = f"array '{name}' has {store.shape[2:]} numbers a step, not {shape}"
         raise BenchError(what, where=base, do="correct the card's environment, or use another vault")
+    if store.shape[0] != 1:
+        what = f"array '{name}' has a leading axis of {store.shape[0]}: so many recordings side by side, not one"
+        raise BenchError(what, where=base, do="write the vault anew with one recording (add_batch_size=1)")
     if store.shape[1] < steps:
         raise BenchError(f"array '{name}' has {store.shape[1]} steps, but vault_index says {steps}", where=base, do=_AGAIN)
     kinds = "biuf" if flags else "f"

@@ -682,6 +682,8 @@ def damaged() -> bytes:
         (link("a/link"), "member 'a/link' is a link or a device"),
         (twice(), "member 'a//b' is there twice"),
         (encrypted(), "member 'a' is encrypted"),
+        (zipped({"a": b"1"}, zipfile.ZIP_LZMA), "member 'a' is neither stored nor deflated"),
+        (zipped({"a": b"1"}, zipfile.ZIP_BZIP2), "member 'a' is neither stored nor deflated"),
         (zipped({"bomb": bytes(3_000_000)}, zipfile.ZIP_DEFLATED), r"unpacks to 3000000 bytes, more than the \d+ that are let"),
         (BODY[:-100], "not a whole zip archive"),
         (BODY[:100_000], "not a whole zip archive"),
