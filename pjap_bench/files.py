@@ -19,20 +19,17 @@ _RANDOM = 8  # characters that `tempfile` makes up
 
 
 @contextlib.contextmanager
-def written_beside(target: str | Path, writer: str = "") -> Iterator[Path]:
+def written_beside(target: str | Path) -> Iterator[Path]:
     """Gives a temporary path beside `target`; renames it to `target` only when the block ends well.
 
     A reader therefore sees the old file or the whole new one. After an error nothing is left; what a killed process left, which
-    could not clean up, goes with the next write of the same target.
-
-    Args:
-        writer: one process at a time writes a target, or else each under a name of its own, for the temporary's.
+    could not clean up, goes with the next write of the same target, which one process at a time writes.
 
     Raises:
         BenchError: the file system refused (full disk, no permission), naming the target.
     """
     target = Path(target)
-    prefix = f".{target.stem}.{writer}"
+    prefix = f".{target.stem}."
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
         for left in target.parent.glob(glob.escape(prefix) + "?" * _RANDOM + glob.escape(target.suffix)):
@@ -72,9 +69,9 @@ def folder_beside(target: str | Path) -> Iterator[Path]:
         shutil.rmtree(temporary, ignore_errors=True)
 
 
-def write_text(target: str | Path, text: str, writer: str = "") -> None:
-    """Writes `text` (UTF-8) to `target`, whole or not at all (`writer`: see `written_beside`)."""
-    with written_beside(target, writer) as temporary:
+def write_text(target: str | Path, text: str) -> None:
+    """Writes `text` (UTF-8) to `target`, whole or not at all."""
+    with written_beside(target) as temporary:
         temporary.write_text(text, encoding="utf-8")
 
 

@@ -239,7 +239,7 @@ def _wrong_hash(found: str, wanted: _Wanted) -> str | None:
 
 
 def _record(target: Path, urls: list[str]) -> None:
-    """Writes down what came, for the next download to be compared with."""
+    """Writes down what came, for the next download to be compared with; where another process was first, this one is compared."""
     record = {
         "urls": urls,
         "size": target.stat().st_size,
@@ -249,9 +249,16 @@ def _record(target: Path, urls: list[str]) -> None:
     text = "# What the first download was; every later one must be the same.\n" + yaml.safe_dump(record, sort_keys=False)
     # Only this process downloads to this target, but others may download the same file to other folders.
     writer = hashlib.sha256(str(target.absolute()).encode()).hexdigest()[:16]
+    record, mine = RECORDS / f"{target.name}.yaml", RECORDS / f".{target.name}.{writer}.yaml"
     try:
-        files.write_text(RECORDS / f"{target.name}.yaml", text, writer)
-    except BenchError:  # a repository that is only read
+        files.write_text(mine, text)
+        try:
+            os.link(mine, record)  # unlike a rename never over another's
+        finally:
+            mine.unlink()
+    except FileExistsError:
+        _is_there(target, _wanted(target, None, None))
+    except (BenchError, OSError):  # a repository that is only read, or a disk without links
         files.write_text(_record_beside(target), text)
 
 

@@ -396,8 +396,9 @@ def test_the_first_download_is_recorded_and_later_ones_must_match(server, target
         get(server, target, "good", size=None, sha256=None)
 
 
-def test_two_folders_that_record_the_same_file_at_once(server, target, monkeypatch):
-    """Neither takes the other's temporary file for one that a dead process left."""
+@pytest.mark.parametrize("kind", ["good", "other"])
+def test_two_folders_that_record_the_same_file_at_once(server, target, monkeypatch, kind):
+    """Neither takes the other's temporary file for one that a dead process left, nor replaces the other's record."""
     real, other = os.replace, target.parents[1] / "other" / "a.zip"
 
     def replace(source, destination):
@@ -406,7 +407,10 @@ def test_two_folders_that_record_the_same_file_at_once(server, target, monkeypat
         real(source, destination)
 
     monkeypatch.setattr(os, "replace", replace)
-    get(server, target, "good", size=None, sha256=None)
+    differs = pytest.raises(BenchError, match=rf"a\.zip: sha256 is .*locks/a\.zip\.yaml says {SHA256}.*delete it")
+    with differs if kind == "other" else contextlib.nullcontext():
+        get(server, target, kind, size=None, sha256=None)
+    assert yaml.safe_load((fetch.RECORDS / "a.zip.yaml").read_text())["sha256"] == SHA256
     assert other.read_bytes() == BODY
     assert [path.name for path in fetch.RECORDS.iterdir()] == ["a.zip.yaml"]
     assert visible(target) == visible(other) == ["a.zip"]  # no record beside it
