@@ -311,7 +311,7 @@ def test_the_commands_collect_train_describe_and_draw_with_other_environments(na
     outputs = [data.with_suffix(f".{kind}.json") for kind in ("description", "croissant")]
     for command in (
         f"collect --dataset {name} --episodes 2 --output {data}",
-        f"train --dataset {data} --seeds 0 --output {run} --checkpoints {tmp_path / 'kept'} --checkpoint-every 3 --settings",
+        f"train --dataset {data} --seeds 0 --output {run} --checkpoints {tmp_path / 'kept'} --checkpoint-every 10 --settings",
         f"describe --dataset {data} --output {outputs[0]} --croissant {outputs[1]}",
         f"draw-dataset --dataset {name} --results {tmp_path}",
     ):
