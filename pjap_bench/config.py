@@ -78,13 +78,28 @@ def merge(base: Any, overlay: Any) -> Any:
     return base | {key: merge(base[key], value) if key in base else value for key, value in overlay.items()}
 
 
+def _is_whole(_: Any, value: Any) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool)
+
+
+def _is_number(_: Any, value: Any) -> bool:
+    return _is_whole(_, value) or (isinstance(value, float) and math.isfinite(value))
+
+
+_DRAFT = jsonschema.Draft202012Validator
+#: JSON's own has no NaN, and its 1.0 is an integer, which in Python counts nothing
+_Validator = jsonschema.validators.extend(
+    _DRAFT, type_checker=_DRAFT.TYPE_CHECKER.redefine_many({"number": _is_number, "integer": _is_whole})
+)
+
+
 def validate(value: Any, schema: str, where: object) -> None:
     """Checks plain data against workflow/schemas/SCHEMA.schema.json.
 
     Raises:
         BenchError: the first violation, naming the key and `where`.
     """
-    checker = jsonschema.Draft202012Validator(files.read_json(SCHEMAS / f"{schema}.schema.json"))
+    checker = _Validator(files.read_json(SCHEMAS / f"{schema}.schema.json"))
     errors = list(checker.iter_errors(value))
     if not errors:
         return
@@ -93,7 +108,7 @@ def validate(value: Any, schema: str, where: object) -> None:
     error, case = (jsonschema.exceptions.best_match(of_keys), "") if of_keys else _in_its_case(errors[0], where)
     key = ".".join(str(part) for part in error.absolute_path)
     if error.validator == "additionalProperties":
-        unknown = sorted(set(error.instance) - set(error.schema.get("properties", {})))
+        unknown = sorted(set(map(str, error.instance)) - set(error.schema.get("properties", {})))
         key = ".".join(filter(None, [key, unknown[0]])) if unknown else key
         known = ", ".join(sorted(error.schema.get("properties", {})))
         ways = "remove it"

@@ -19,20 +19,17 @@ _RANDOM = 8  # characters that `tempfile` makes up
 
 
 @contextlib.contextmanager
-def written_beside(target: str | Path, writer: str = "") -> Iterator[Path]:
+def written_beside(target: str | Path) -> Iterator[Path]:
     """Gives a temporary path beside `target`; renames it to `target` only when the block ends well.
 
     A reader therefore sees the old file or the whole new one. After an error nothing is left; what a killed process left, which
-    could not clean up, goes with the next write of the same target.
-
-    Args:
-        writer: one process at a time writes a target, or else each under a name of its own, for the temporary's.
+    could not clean up, goes with the next write of the same target, which one process at a time writes.
 
     Raises:
         BenchError: the file system refused (full disk, no permission), naming the target.
     """
     target = Path(target)
-    prefix = f".{target.stem}.{writer}"
+    prefix = f".{target.stem}."
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
         for left in target.parent.glob(glob.escape(prefix) + "?" * _RANDOM + glob.escape(target.suffix)):
@@ -72,9 +69,9 @@ def folder_beside(target: str | Path) -> Iterator[Path]:
         shutil.rmtree(temporary, ignore_errors=True)
 
 
-def write_text(target: str | Path, text: str, writer: str = "") -> None:
-    """Writes `text` (UTF-8) to `target`, whole or not at all (`writer`: see `written_beside`)."""
-    with written_beside(target, writer) as temporary:
+def write_text(target: str | Path, text: str) -> None:
+    """Writes `text` (UTF-8) to `target`, whole or not at all."""
+    with written_beside(target) as temporary:
         temporary.write_text(text, encoding="utf-8")
 
 
@@ -96,7 +93,7 @@ def read_json(path: str | Path) -> Any:
     """
     try:
         return json.loads(_read(path))
-    except (json.JSONDecodeError, UnicodeDecodeError) as error:
+    except (ValueError, RecursionError) as error:  # a number too long, lists in lists in lists
         raise BenchError(f"not valid JSON ({error})", where=path, do="delete it and run the step that writes it") from error
 
 
@@ -104,13 +101,28 @@ def read_yaml(path: str | Path) -> Any:
     """Reads YAML with the safe loader.
 
     Raises:
-        BenchError: missing file or not YAML.
+        BenchError: missing file or not YAML, a key that is there twice or is not text.
     """
     try:
-        return yaml.safe_load(_read(path))
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        return yaml.load(_read(path), _Loader)
+    except (yaml.YAMLError, ValueError, RecursionError) as error:
         reason = " ".join(str(error).split())
         raise BenchError(f"not valid YAML ({reason})", where=path, do="correct the file") from error
+
+
+class _Loader(yaml.SafeLoader):
+    """The safe loader, which would take the last of equal keys without a word, and 1 and `no` for keys."""
+
+    def compose_mapping_node(self, anchor: str | None) -> yaml.MappingNode:
+        node = super().compose_mapping_node(anchor)
+        seen = set()
+        for key, _ in node.value:
+            if key.tag not in ("tag:yaml.org,2002:str", "tag:yaml.org,2002:merge"):
+                raise yaml.MarkedYAMLError(problem="a key that is not text", problem_mark=key.start_mark)
+            if key.value in seen:
+                raise yaml.MarkedYAMLError(problem=f"key '{key.value}' is there twice", problem_mark=key.start_mark)
+            seen.add(key.value)
+        return node
 
 
 def sha256(path: str | Path) -> str:

@@ -2,6 +2,7 @@
 
 import copy
 import json
+import math
 
 import pytest
 import yaml
@@ -188,6 +189,9 @@ def test_numbers_that_snakemake_hands_over_as_text():
         ({"training": {"reward_scale": "nan"}}, "training.reward_scale"),
         ({"training": {"reward_scale": "inf"}}, "training.reward_scale"),
         ({"results": "a{b}"}, "results"),
+        ({1: 2}, "unknown key '1'"),
+        ({"training": {"batch": 32.0}}, "training.batch': 32.0 is not of type 'integer'"),
+        ({"training": {"reward_scale": math.inf}}, "training.reward_scale': inf is not of type 'number'"),
     ],
 )
 def test_bad_values_name_the_key_and_where(override, message):

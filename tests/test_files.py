@@ -60,6 +60,31 @@ def test_not_a_number_is_no_json(tmp_path):
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("a: 1\nb: {c: 2, c: 3}", "key 'c' is there twice .* line 2, column 11"),
+        ("a: 1\n1: 2", "a key that is not text .* line 2"),
+        ("no: 1", "a key that is not text"),
+        ("date: 2020-13-45", "month must be in"),
+        ("[" * 5000, "recursion"),
+    ],
+)
+def test_yaml_that_is_not_what_it_seems(tmp_path, text, message):
+    (tmp_path / "a.yaml").write_text(text)
+    with pytest.raises(BenchError, match=rf"a\.yaml: not valid YAML .*{message}"):
+        files.read_yaml(tmp_path / "a.yaml")
+    (tmp_path / "a.yaml").write_text("base: &base {a: 1, b: 2}\nmore: {<<: *base, b: 3}\nevery: {<<: *base}\n")
+    assert files.read_yaml(tmp_path / "a.yaml")["more"] == {"a": 1, "b": 3}
+
+
+@pytest.mark.parametrize("text", ["[" * 100_000, f'{{"version": {"1" * 5000}}}', "\xff", "{"])
+def test_json_that_is_none(tmp_path, text):
+    (tmp_path / "a.json").write_text(text, encoding="latin-1")
+    with pytest.raises(BenchError, match=r"a\.json: not valid JSON"):
+        files.read_json(tmp_path / "a.json")
+
+
 def test_a_file_where_a_folder_should_be(tmp_path):
     (tmp_path / "results").write_text("")
     with pytest.raises(BenchError, match=r"results/a\.json: cannot be written"):

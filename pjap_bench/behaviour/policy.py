@@ -73,12 +73,12 @@ def load(
         tensors = safetensors.numpy.load_file(path)
         with safe_open(path, framework="numpy") as file:
             metadata = file.metadata() or {}
-    except SafetensorError as error:
+    except (SafetensorError, TypeError) as error:  # numpy has no bfloat16
         raise BenchError(
             f"not a readable safetensors file ({error})", where=path, do="restore the file from the repository"
         ) from error
     layers = range(len(tensors) // 2)
-    hidden = [tensors[f"bias_{layer}"].shape[-1] for layer in layers[:-1] if f"bias_{layer}" in tensors]
+    hidden = [size for layer in layers[:-1] if f"bias_{layer}" in tensors for size in tensors[f"bias_{layer}"].shape[-1:]]
     sizes = [observation, *hidden, action]
     expected = {f"weight_{layer}": (agents, *pair) for layer, pair in enumerate(itertools.pairwise(sizes))}
     expected |= {f"bias_{layer}": (agents, size) for layer, size in enumerate(sizes[1:])}

@@ -27,14 +27,20 @@ class Part:
     seed: int = 0
 
 
-def load(name: str) -> dict:
+def load(name: str, source: str | None = None) -> dict:
     """The checked card of a dataset.
 
+    Args:
+        source: what its source must be; None: any.
+
     Raises:
-        BenchError: no such dataset, a card that does not fit workflow/schemas/card.schema.json, an unknown environment, or a
-            mixture of mixtures (so also of itself) or of other environments.
+        BenchError: no such dataset, a card that does not fit workflow/schemas/card.schema.json, another source, an unknown
+            environment, or a mixture of mixtures (so also of itself) or of other environments.
     """
     card = _read(name)
+    if source not in (None, card["source"]):
+        fit = ", ".join(other for other in names() if _read(other)["source"] == source) or "none yet"
+        raise BenchError(f"'source: {card['source']}', not {source}", where=_path(name), do=f"use one of: {fit}")
     for part in parts(card):
         other = _read(part.dataset)
         if other["source"] == "mixture":
@@ -76,6 +82,9 @@ def _read(name: str) -> dict:
     config.validate(card, "card", path)
     if card["id"] != name:
         raise BenchError(f"id '{card['id']}' differs from the file's name", where=path, do="make them equal")
+    named = [policy["name"] for policy in card.get("policies", [])]
+    if twice := next((policy for policy in named if named.count(policy) > 1), None):
+        raise BenchError(f"key 'policies': two are named '{twice}'", where=path, do="give each a name of its own")
     if card["environment"] not in ENVIRONMENTS:
         known = ", ".join(ENVIRONMENTS)
         raise BenchError(f"unknown environment '{card['environment']}'", where=path, do=f"use one of: {known}, or add one")

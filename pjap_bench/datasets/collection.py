@@ -20,7 +20,7 @@ def collect(name: str, episodes_per_policy: int, output: Path, stamp: dict, proc
     Episode e of policy p is seeded by (card's seed, p, e) alone, so more episodes continue the same data, and
     neither `processes` nor the blocks of episodes change a bit of it.
     """
-    card = cards.load(name)
+    card = cards.load(name, "generated")
     _check_policies(card)
     jobs = [
         (name, index, range(first, min(first + policies.BLOCK, episodes_per_policy)))
@@ -72,7 +72,7 @@ def mix(name: str, sources: dict[str, Path], output: Path, stamp: dict) -> None:
     Raises:
         BenchError: no file of a part, a part that has fewer episodes than the card asks for, or not the policies.
     """
-    card = cards.load(name)
+    card = cards.load(name, "mixture")
     wanted = cards.parts(card)
     if missing := sorted({part.dataset for part in wanted} - set(sources)):
         raise BenchError(f"no file of '{missing[0]}'", where=f"mixture '{name}'", do="give the files of all its parts")
@@ -95,15 +95,18 @@ def mix(name: str, sources: dict[str, Path], output: Path, stamp: dict) -> None:
         "layout": taken[0].layout,
         "actions": common("actions"),
         "noise": noises.pop() if len(noises) == 1 else math.nan,
-        "policies": [policy for dataset in taken for policy in dataset.attributes["policies"]],
-        "policy_sha256": [digest for dataset in taken for digest in dataset.attributes["policy_sha256"]],
         "licence": card["licence"],
         "seam": [0, *np.cumsum(episodes)[:-1].tolist()],
         **cards.reference_returns(card),
     }
     if tail := taken[-1].attributes.get("tail"):
         attributes["tail"] = tail
-    floors = [hdf5.read_summary(sources[part.dataset]).get("noise_floor") for part in wanted]  # an own rule may say none
+    floors = [
+        # an own rule may say none; that of a dataset is not that of some of its policies
+        hdf5.read_summary(sources[part.dataset]).get("noise_floor") if whole else None
+        for part, dataset in zip(wanted, taken, strict=True)
+        for whole in [part.policies is None or set(part.policies) == set(dataset.attributes["policies"])]
+    ]
     known = all(floor is not None for floor in floors)
     floor = float(np.average(floors, weights=[dataset.transitions for dataset in taken])) if known else None
     finish(output, hdf5.concatenate(taken, attributes), card, stamp, floor)

@@ -45,9 +45,11 @@ def to_d4rl(path: str | Path, target: str | Path) -> None:
     Readers of D4RL leave keys with 'metadata' in them alone, so what belongs to episodes is there.
 
     Raises:
-        BenchError: a dataset that cannot be read, or a disk that refuses.
+        BenchError: a dataset that cannot be read, its own file or summary as target, or a disk that refuses.
     """
     dataset = hdf5.read(path)
+    if Path(target).resolve() in (Path(path).resolve(), hdf5.summary_path(path).resolve()):
+        raise BenchError("is the dataset itself", where=target, do="choose another file")
     image = io.BytesIO()  # on a full disk HDF5's own writer can abort the process, so it writes to memory
     with h5py.File(image, "w") as file:
         for key, values in _flat(dataset):

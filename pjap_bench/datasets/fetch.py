@@ -12,6 +12,7 @@ import hashlib
 import json
 import math
 import os
+import re
 import shutil
 import stat
 import struct
@@ -151,8 +152,9 @@ def unpack(archive: str | Path, folder: str | Path, *, only: str = "*", limit: i
         ratio: how many times the archive's own size it may unpack to.
 
     Raises:
-        BenchError: not a zip, truncated or damaged; members with absolute paths, '..', links, duplicates, encryption; more
-            than `limit` or `ratio`; nothing that fits `only`; a full disk, a folder that holds something already.
+        BenchError: not a zip, truncated or damaged; members with absolute paths, '..', links, duplicates, encryption, of
+            another method than deflate; more than `limit` or `ratio`; nothing that fits `only`; a full disk, a folder that holds
+            something already.
     """
     archive, folder = Path(archive), Path(folder)
     again = "delete it and fetch it again, or use another source"
@@ -237,7 +239,7 @@ def _wrong_hash(found: str, wanted: _Wanted) -> str | None:
 
 
 def _record(target: Path, urls: list[str]) -> None:
-    """Writes down what came, for the next download to be compared with."""
+    """Writes down what came, for the next download to be compared with; where another process was first, this one is compared."""
     record = {
         "urls": urls,
         "size": target.stat().st_size,
@@ -247,9 +249,16 @@ def _record(target: Path, urls: list[str]) -> None:
     text = "# What the first download was; every later one must be the same.\n" + yaml.safe_dump(record, sort_keys=False)
     # Only this process downloads to this target, but others may download the same file to other folders.
     writer = hashlib.sha256(str(target.absolute()).encode()).hexdigest()[:16]
+    record, mine = RECORDS / f"{target.name}.yaml", RECORDS / f".{target.name}.{writer}.yaml"
     try:
-        files.write_text(RECORDS / f"{target.name}.yaml", text, writer)
-    except BenchError:  # a repository that is only read
+        files.write_text(mine, text)
+        try:
+            os.link(mine, record)  # unlike a rename never over another's
+        finally:
+            mine.unlink()
+    except FileExistsError:
+        _is_there(target, _wanted(target, None, None))
+    except (BenchError, OSError):  # a repository that is only read, or a disk without links
         files.write_text(_record_beside(target), text)
 
 
@@ -292,15 +301,14 @@ def _download(urls: list[str], target: Path, wanted: _Wanted, progress: bool) ->
 def _download_from(url: str, part: "_Part", wanted: _Wanted, bar: "_Progress") -> None:
     """Asks one URL until the file is whole; attempts that bring something new cost nothing."""
     resumed = part.size() > 0
-    failures = 0
+    failures, most = 0, part.size()
     whole = part.is_whole(url)
     while not whole:
-        before = part.size()
         try:
             _copy(url, part, wanted, bar) if url.startswith("file:") else _receive(url, part, wanted, bar)
             whole = True
         except _Interrupted as reason:
-            failures = 0 if part.size() > before else failures + 1
+            failures, most = (0, part.size()) if part.size() > most else (failures + 1, most)
             if failures == _ATTEMPTS:
                 raise _Useless(f"{reason}; {_ATTEMPTS} attempts") from None
             time.sleep(_WAITS[min(failures, len(_WAITS) - 1)])
@@ -344,21 +352,21 @@ def _receive(url: str, part: "_Part", wanted: _Wanted, bar: "_Progress") -> None
 
 def _copy(url: str, part: "_Part", wanted: _Wanted, bar: "_Progress") -> None:
     """A mirror on a disk of this machine."""
-    part.forget()
     mirror = local_path(url)
     if not (mirror.is_file() and os.access(mirror, os.R_OK)):
         raise _Useless("no file that can be read")
-    with open(mirror, "rb") as source, open(part.path, "wb") as file:
+    with open(mirror, "rb") as source:
         total = mirror.stat().st_size
-        if reason := _wrong_length(total, wanted):
-            raise _Useless(reason)
-        _check_space(part.path, total)
+        if reason := _wrong_length(total, wanted) or _wrong_beginning(source.read(_BLOCK), part.suffix):
+            raise _Useless(f"it is {reason}")
+        _check_space(part.path, total - part.size())
+        part.forget()  # only now: a useless mirror costs nothing that has arrived
         bar.start(0, total)
-        while block := source.read(_BLOCK):
-            if file.tell() == 0:
-                _check_beginning(block, part, url)
-            file.write(block)
-            bar.show(file.tell())
+        source.seek(0)
+        with open(part.path, "wb") as file:
+            while block := source.read(_BLOCK):
+                file.write(block)
+                bar.show(file.tell())
 
 
 def _begin(response: requests.Response, part: "_Part", wanted: _Wanted) -> tuple[int, int]:
@@ -375,17 +383,16 @@ def _begin(response: requests.Response, part: "_Part", wanted: _Wanted) -> tuple
     if "html" in response.headers.get("Content-Type", "") and part.suffix != ".html":
         raise _Useless(f"{_where(response)} is an HTML page, not the file")
     length = response.headers.get("Content-Length", "")
-    if not length.isdigit():
+    if not re.fullmatch("[0-9]{1,18}", length):
         raise _Useless("the server does not say how long the file is")
-    start = 0
-    if response.status_code == 206:
-        unit, _, place = response.headers.get("Content-Range", "").partition(" ")
-        first, _, rest = place.partition("-")
-        if unit != "bytes" or first != str(part.size()) or not rest.rpartition("/")[2].isdigit():
+    start, total = 0, int(length)
+    if response.status_code == 206:  # may be of less than the rest
+        start = part.size() if "Range" in response.request.headers else 0
+        place = re.fullmatch(f"bytes {start}-[0-9]+/([0-9]{{1,18}})", response.headers.get("Content-Range", ""))
+        if place is None:
             part.forget()
             raise _Interrupted("sent another range than was asked for")
-        start = part.size()
-    total = start + int(length)
+        total = int(place[1])
     reason = _wrong_length(total, wanted)
     if reason:
         raise _Useless(f"{_where(response)} is {reason}")
@@ -439,8 +446,7 @@ class _Part:
         """The headers that ask for the rest, if this is a part of what `url` has."""
         about, size = self._belonging(url), self.size()
         if not 0 < size < about.get("total", 0):
-            self.forget()
-            return {}
+            return {}  # the part stays until another answer begins
         condition = {"If-Range": about["etag"]} if about["sha256"] is None else {}
         return {"Range": f"bytes={size}-", **condition}
 
@@ -499,6 +505,8 @@ def _check_members(archive: Path, members: Iterable[zipfile.ZipInfo], limit: int
             raise BenchError(f"member '{name}' leads outside its folder", where=archive, do=do)
         if kind not in (0, stat.S_IFREG, stat.S_IFDIR):
             raise BenchError(f"member '{name}' is a link or a device", where=archive, do=do)
+        if member.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
+            raise BenchError(f"member '{name}' is neither stored nor deflated", where=archive, do=do)
         if path in seen:
             raise BenchError(f"member '{name}' is there twice", where=archive, do=do)
         if member.flag_bits & 0x1:

@@ -22,8 +22,11 @@ All numbers are float32. Built-in gzip, shuffle and fletcher32; the same content
 NAME.json with its sha256, origin and statistics; a file is opened only if both agree.
 """
 
+import contextlib
 import dataclasses
 import io
+import itertools
+from collections.abc import Iterator
 from pathlib import Path
 
 import h5py
@@ -122,7 +125,9 @@ def before_actions(lengths: np.ndarray) -> np.ndarray:
 
 
 def concatenate(datasets: list[Dataset], attributes: dict) -> Dataset:
-    """One dataset after another, with these attributes; `policy` counts on through the parts.
+    """One dataset after another, with these attributes, and the policies of all; one that several parts have is there once.
+
+    It is known by its name and sha256, without one by its place in a dataset.
 
     Raises:
         BenchError: parts of different layouts or environments.
@@ -131,11 +136,17 @@ def concatenate(datasets: list[Dataset], attributes: dict) -> Dataset:
         found = sorted({dataset.attributes[key] for dataset in datasets})
         if len(found) > 1:
             raise BenchError(f"parts differ in their {key}: {', '.join(found)}", where="mixture", do="mix datasets that agree")
-    counts = [len(dataset.attributes["policies"]) for dataset in datasets]
-    offsets = np.concatenate([[0], np.cumsum(counts)[:-1]]).astype(np.int32)
+    of_parts = []
+    for dataset in datasets:
+        pairs = zip(dataset.attributes["policies"], dataset.attributes["policy_sha256"], strict=True)
+        name = dataset.attributes["dataset"]
+        of_parts.append([(policy, digest, None if digest else (name, index)) for index, (policy, digest) in enumerate(pairs)])
+    known = list(dict.fromkeys(itertools.chain(*of_parts)))
+    attributes = attributes | {"policies": [key[0] for key in known], "policy_sha256": [key[1] for key in known]}
     names = ("lengths", "terminated", "actions", "rewards", "seed", *LAYOUTS[datasets[0].layout])
     arrays = {name: np.concatenate([getattr(dataset, name) for dataset in datasets]) for name in names}
-    arrays["policy"] = np.concatenate([dataset.policy + offset for dataset, offset in zip(datasets, offsets, strict=True)])
+    places = [np.array([known.index(key) for key in own], dtype=np.int32) for own in of_parts]
+    arrays["policy"] = np.concatenate([place[dataset.policy] for place, dataset in zip(places, datasets, strict=True)])
     return Dataset(**arrays, attributes=attributes)
 
 
@@ -187,25 +198,49 @@ def read_unpinned(path: str | Path, do: str = CORRECT) -> Dataset:
     Args:
         do: what the errors advise.
     """
-    path = Path(path)
+    with opened(path, do) as file:
+        attributes = {name: _plain(value) for name, value in file.attrs.items()}
+        if attributes.get("format") != FORMAT:
+            raise BenchError(f"format is '{attributes.get('format')}', not '{FORMAT}'", where=path, do=do)
+        wrong = [name for name in ("environment", "dataset", "layout") if not isinstance(attributes.get(name), str)]
+        names = attributes.get("policies")
+        if not (isinstance(names, list) and names and all(isinstance(name, str) for name in names)):
+            wrong.append("policies")
+        if wrong or attributes["layout"] not in LAYOUTS:
+            what = f"attributes {', '.join(wrong)} are missing or not text" if wrong else f"layout '{attributes['layout']}'"
+            raise BenchError(what, where=path, do=do)
+        arrays = {name: file[name][:] for name in (*OF_EPISODES, "actions", "rewards", *LAYOUTS[attributes["layout"]])}
+        dataset = Dataset(**arrays, attributes=attributes)
+        _check(dataset, path, do)
+    return dataset
+
+
+@contextlib.contextmanager
+def opened(path: str | Path, do: str = CORRECT) -> Iterator[h5py.File]:
+    """Opens an HDF5 file that is read in the block; whatever HDF5 and numpy raise at a damaged one is one clear error.
+
+    Raises:
+        BenchError: no HDF5 file or a damaged one, or one that refers to other files, which no hash of it would cover.
+    """
     try:
         with h5py.File(path, "r") as file:
-            attributes = {name: _plain(value) for name, value in file.attrs.items()}
-            if attributes.get("format") != FORMAT:
-                raise BenchError(f"format is '{attributes.get('format')}', not '{FORMAT}'", where=path, do=do)
-            wrong = [name for name in ("environment", "dataset", "layout") if not isinstance(attributes.get(name), str)]
-            names = attributes.get("policies")
-            if not (isinstance(names, list) and names and all(isinstance(name, str) for name in names)):
-                wrong.append("policies")
-            if wrong or attributes["layout"] not in LAYOUTS:
-                what = f"attributes {', '.join(wrong)} are missing or not text" if wrong else f"layout '{attributes['layout']}'"
-                raise BenchError(what, where=path, do=do)
-            arrays = {name: file[name][:] for name in (*OF_EPISODES, "actions", "rewards", *LAYOUTS[attributes["layout"]])}
-    except (OSError, KeyError, ValueError, TypeError) as error:
-        raise BenchError(f"not a readable dataset ({error})", where=path, do=do) from error
-    dataset = Dataset(**arrays, attributes=attributes)
-    _check(dataset, path, do)
-    return dataset
+            links = []
+            file.visititems_links(lambda name, link: links.append((name, link)))
+            for name, link in links:
+                if _is_elsewhere(file, name, link):
+                    raise BenchError(f"key '{name}' lies in another file", where=path, do=do)
+            yield file
+    except BenchError:
+        raise
+    except Exception as error:
+        raise BenchError(f"not a readable HDF5 file ({error})", where=path, do=do) from error
+
+
+def _is_elsewhere(file: h5py.File, name: str, link: object) -> bool:
+    if not isinstance(link, h5py.HardLink):
+        return isinstance(link, h5py.ExternalLink)
+    found = file[name]
+    return isinstance(found, h5py.Dataset) and bool(found.is_virtual or found.external)
 
 
 def summary_path(path: str | Path) -> Path:
@@ -257,6 +292,8 @@ def _check(dataset: Dataset, path: str | Path, do: str) -> None:
         raise BenchError(f"{what} and a horizon of {environment.horizon}", where=path, do=do)
     if not 0 <= np.min(dataset.policy) <= np.max(dataset.policy) < len(dataset.attributes["policies"]):
         raise BenchError("a policy index without a name", where=path, do=do)
+    if np.max(dataset.seed) > np.iinfo(np.int64).max:
+        raise BenchError(f"a seed beyond {np.iinfo(np.int64).max}", where=path, do=do)
     if dataset.attributes.get("actions") == CLIPPED and np.abs(dataset.actions).max() > 1:
         raise BenchError(f"actions beyond 1, though they are said to be {CLIPPED}", where=path, do=do)
 

@@ -82,13 +82,10 @@ def from_hdf5(card: dict, path: str | Path) -> hdf5.Dataset:
     """
     path = Path(path)
     _check_pinned(path, card)
-    try:
-        with h5py.File(path, "r") as file:
-            if card["format"] == "d4rl":
-                return _dataset(_read_flat(file, path, card["environment"]), card, "hdf5")
-            _check_own(file, path)
-    except (OSError, RuntimeError) as error:
-        raise BenchError(f"not a readable HDF5 file ({error})", where=path, do=hdf5.CORRECT) from error
+    with hdf5.opened(path) as file:
+        if card["format"] == "d4rl":
+            return _dataset(_read_flat(file, path, card["environment"]), card, "hdf5")
+        _check_own(file, path)
     dataset = hdf5.read_unpinned(path)
     _check_environment(dataset.attributes["environment"], card, path)
     described = _described(card, "hdf5", dataset.layout, dataset.attributes, dataset.lengths, path)
@@ -121,6 +118,9 @@ def from_minari(card: dict, folder: str | Path | None = None) -> hdf5.Dataset:
         raise BenchError("the dataset does not state its spaces", where=data / "metadata.json", do=hdf5.CORRECT)
     known = metadata.get("pjap_bench") if isinstance(metadata.get("pjap_bench"), dict) else {}
     _check_environment(known.get("environment"), card, data)
+    for path in data.glob("*.hdf5"):
+        with hdf5.opened(path):
+            pass  # Minari opens it by itself
     source = _guarded(lambda: minari.MinariDataset(data), data)
     return _dataset(_read_episodes(source, data, card["environment"], known), card, "minari")
 
@@ -199,6 +199,8 @@ def _described(card: dict, origin: str, layout: str, known: dict, lengths: np.nd
     if not (isinstance(policies, list) and policies and all(isinstance(name, str) for name in policies)):
         policies = ["unknown"]
     digests = known.get("policy_sha256")
+    if not (isinstance(digests, list) and len(digests) == len(policies) and all(isinstance(digest, str) for digest in digests)):
+        digests = [""] * len(policies)
     noise = known.get("noise")
     return {
         "environment": card["environment"],
@@ -208,7 +210,7 @@ def _described(card: dict, origin: str, layout: str, known: dict, lengths: np.nd
         "actions": "as stored" if card["actions"] == "keep" else hdf5.CLIPPED,
         "noise": float(noise) if isinstance(noise, int | float) else math.nan,
         "policies": policies,
-        "policy_sha256": digests if isinstance(digests, list) and len(digests) == len(policies) else [""] * len(policies),
+        "policy_sha256": digests,
         "licence": card["licence"],
         "seam": seam,
         "tail": tail,

@@ -60,7 +60,12 @@ def page(card: dict, folder: str) -> str:
     if "policies" in card:
         lines += ["", *_table(_POLICY, [_policy(policy) for policy in card["policies"]])]
     make = f"`snakemake --cores 2 results/SCALE/datasets/{name}.h5 --config scale=SCALE` makes it"
-    return "\n".join([*lines, "", f"{make}; its card is [datasets/{name}.yaml]({folder}/{name}.yaml).", ""])
+    return "\n".join([*lines, "", f"{make}; {_card_of(name)}({folder}/{name}.yaml).", ""])
+
+
+def _card_of(name: str) -> str:
+    """What stands in every page of a card, and in no other text."""
+    return f"its card is [datasets/{name}.yaml]"
 
 
 def pages(path: Path) -> dict[Path, str]:
@@ -85,12 +90,12 @@ def pages(path: Path) -> dict[Path, str]:
 
 
 def renew(path: Path) -> None:
-    """Writes `pages`; pages of cards that are gone go."""
+    """Writes `pages`; pages of cards that are gone go, other files in their folder stay."""
     found = pages(path)
     for page_path, text in found.items():
         files.write_text(page_path, text)
     for page_path in path.with_suffix("").glob("*.md"):
-        if page_path not in found:
+        if page_path not in found and _card_of(page_path.stem) in page_path.read_text(encoding="utf-8", errors="replace"):
             page_path.unlink()
 
 

@@ -35,7 +35,7 @@ _AGAIN = "delete it, fetch and unpack the archive again, or tell its publisher"
 
 def convert_archive(name: str, archive: str | Path, output: str | Path, stamp: dict) -> None:
     """Converts one uid of a fetched archive: checked, unpacked beside `output` and removed afterwards; otherwise as `convert`."""
-    card, output = cards.load(name), Path(output)
+    card, output = cards.load(name, ORIGIN), Path(output)
     try:
         fetch.check(archive, size=card.get("size"), sha256=card.get("sha256"))  # it may have been put there by hand
         output.parent.mkdir(parents=True, exist_ok=True)
@@ -166,12 +166,12 @@ def _read(base: Path, field: str, steps: int, shape: tuple[int, ...], flags: boo
     """One field, [steps, *shape], float32 or (flags) bool; read and checked in slices of whole chunks."""
     name = f"{field}."
     store = _open(base, name)
-    if store.shape[0] != 1:
-        what = f"array '{name}' has a leading axis of {store.shape[0]}: so many recordings side by side, not one"
-        raise BenchError(what, where=base, do="write the vault anew with one recording (add_batch_size=1)")
     if store.shape[2:] != shape:
         what = f"array '{name}' has {store.shape[2:]} numbers a step, not {shape}"
         raise BenchError(what, where=base, do="correct the card's environment, or use another vault")
+    if store.shape[0] != 1:
+        what = f"array '{name}' has a leading axis of {store.shape[0]}: so many recordings side by side, not one"
+        raise BenchError(what, where=base, do="write the vault anew with one recording (add_batch_size=1)")
     if store.shape[1] < steps:
         raise BenchError(f"array '{name}' has {store.shape[1]} steps, but vault_index says {steps}", where=base, do=_AGAIN)
     kinds = "biuf" if flags else "f"

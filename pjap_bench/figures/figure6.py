@@ -96,8 +96,10 @@ def _draw_dataset(
     control = next((arm.partition(" - ")[2] for arm in tables["statistics"]["arm"] if " - " in arm), None)
     if control:
         _draw_curve(axis, tables["curves"], control, "distance_selected", colours[control], "-.")
-    axis.axhline(summary["noise_floor"], color="black", linestyle=":", linewidth=1.2)
-    _frame_distances(axis, tables["curves"], summary["noise_floor"])
+    floor = summary["noise_floor"]  # None where the behaviour policies are not known
+    if floor is not None:
+        axis.axhline(floor, color="black", linestyle=":", linewidth=1.2)
+    _frame_distances(axis, tables["curves"], floor)
     title = f"{letters[1]}   Mean distance of actions to the current joint policy"
     axis.set_title(title, loc="left", fontweight="bold")
     axis.set_ylabel("Mean |policy − data action|")
@@ -106,8 +108,9 @@ def _draw_dataset(
     handles = [
         Line2D([], [], color="black", linestyle="-", label="in the sampled batch (the paper's)"),
         Line2D([], [], color="black", linestyle="--", label="on a fixed uniform sample"),
-        Line2D([], [], color="black", linestyle=":", label="noise floor: behaviour policy to data"),
     ]
+    if floor is not None:
+        handles.append(Line2D([], [], color="black", linestyle=":", label="noise floor: behaviour policy to data"))
     if control:
         label = textwrap.fill(f"{labels[control]}, uniform, weighted by PJAP", 34)
         handles.append(Line2D([], [], color=colours[control], linestyle="-.", label=label))
@@ -172,11 +175,12 @@ def _draw_curve(axis, curves: pd.DataFrame, arm: str, quantity: str, colour: str
         axis.fill_between(rows["update"], rows["low"], rows["high"], color=colour, alpha=0.2, linewidth=0)
 
 
-def _frame_distances(axis, curves: pd.DataFrame, floor: float) -> None:
+def _frame_distances(axis, curves: pd.DataFrame, floor: float | None) -> None:
     """Not from zero, and cut above the fall of the first updates: either would flatten what sets the arms apart."""
     distances = curves[curves["quantity"].str.startswith("distance_")]
     late = distances.loc[distances["update"] >= 0.15 * distances["update"].max(), "value"]
-    bottom, top = min(late.min(), floor), max(late.max(), floor)
+    shown = [late.min(), late.max(), *([] if floor is None else [floor])]
+    bottom, top = min(shown), max(shown)
     axis.set_ylim(bottom - 0.1 * (top - bottom), top + 0.1 * (top - bottom))
     axis.set_xlim(0, distances["update"].max())
     axis.grid(alpha=0.25)

@@ -5,6 +5,8 @@ import itertools
 import gymnasium
 import numpy as np
 import pytest
+import safetensors.torch
+import torch
 
 from pjap_bench import config
 from pjap_bench.behaviour import policy as policies
@@ -108,6 +110,17 @@ def test_policies_of_any_sizes_are_kept(tmp_path, hidden):
     for wrong in ({"agents": 2}, {"observation": 13}, {"action": 2}):
         with pytest.raises(BenchError, match="do not fit"):
             policies.load(tmp_path / "policy.safetensors", sha256=None, **(sizes | wrong))
+
+
+@pytest.mark.parametrize(
+    ("kind", "shape", "message"),
+    [(torch.float32, (), "do not fit"), (torch.bfloat16, (3, 5), "not a readable safetensors file")],
+)
+def test_tensors_that_are_no_policys(tmp_path, kind, shape, message):
+    tensors = {f"weight_{layer}": torch.zeros(3, 11, 5) for layer in (0, 1)} | {"bias_1": torch.zeros(3, 1)}
+    safetensors.torch.save_file(tensors | {"bias_0": torch.zeros(shape, dtype=kind)}, tmp_path / "policy.safetensors")
+    with pytest.raises(BenchError, match=message):
+        policies.load(tmp_path / "policy.safetensors", sha256=None, agents=3, observation=11, action=1, masked=())
 
 
 def test_the_same_policy_is_the_same_file(tmp_path):

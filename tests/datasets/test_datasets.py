@@ -15,7 +15,7 @@ import safetensors.numpy
 from pjap_bench import config, files
 from pjap_bench.behaviour import policy as policies
 from pjap_bench.behaviour.play import play
-from pjap_bench.datasets import cards, collection, hdf5
+from pjap_bench.datasets import cards, collection, hdf5, vault
 from pjap_bench.environments import TwoAgentHalfCheetah, get
 from pjap_bench.errors import BenchError
 
@@ -162,7 +162,7 @@ def test_truncated(noise_file):
     with pytest.raises(BenchError, match=r"changed or truncated.*delete it"):
         hdf5.read(noise_file)
     with_hash(noise_file)
-    with pytest.raises(BenchError, match="not a readable dataset"):
+    with pytest.raises(BenchError, match="not a readable HDF5 file"):
         hdf5.read(noise_file)
 
 
@@ -185,7 +185,7 @@ def test_summary_of_something_else(noise_file):
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        (lambda file: file.__delitem__("rewards"), "not a readable dataset"),
+        (lambda file: file.__delitem__("rewards"), "not a readable HDF5 file"),
         (lambda file: file.attrs.__setitem__("format", "other 7"), "format is 'other 7'"),
         (lambda file: file["physics"].__setitem__((0, 0), np.nan), "physics holds values that are not finite"),
         (lambda file: file["rewards"].__setitem__(0, np.inf), "rewards holds values that are not finite"),
@@ -277,6 +277,12 @@ def card_folder(tmp_path, monkeypatch):
         ("published:", "published:\n  tolerance: 1.0", "key 'published'"),
         ("    sha256: ", "    # ", "key 'policies.0': 'sha256' is a dependency of 'mean_return'"),
         ("    upright: ", "    # ", "key 'policies.0': 'upright' is a dependency of 'sha256'"),
+        ("seed: 1", "seed: 1.0", "key 'seed': 1.0 is not of type 'integer'"),
+        ("noise: 0.2", "noise: .nan", "key 'noise': nan is not of type 'number'"),
+        ("noise: 0.2", "noise: .inf", "key 'noise': inf is not of type 'number'"),
+        ("random_return: -288.8", "random_return: -.inf", "key 'random_return': -inf is not of type 'number'"),
+        ("noise: 0.2", "noise: 0.2\nnoise: 0.9", "not valid YAML .key 'noise' is there twice .* line"),
+        ("name: good_1", "name: good_0", "key 'policies': two are named 'good_0'"),
         ("environment: two_agent_halfcheetah", "environment: cheetah", "unknown environment 'cheetah'.*: two_agent_halfcheetah"),
     ],
 )
@@ -320,6 +326,20 @@ def test_a_mixture_of_itself(card_folder):
     path.write_text(path.read_text().replace("parts: [good, medium]", "parts: [good, good_medium]"))
     with pytest.raises(BenchError, match="names the mixture itself"):
         cards.load("good_medium")
+
+
+@pytest.mark.parametrize(
+    ("make", "message"),
+    [
+        (lambda out: collection.collect("og_marl_good", 1, out, {}), "og_marl_good.yaml: .*og_marl_vault', not generated"),
+        (lambda out: collection.collect("good_medium", 1, out, {}), "'source: mixture', not generated.*one of: .*good, .*medium"),
+        (lambda out: collection.mix("good", {}, out, {}), "'source: generated', not mixture.*one of: good_medium, og_marl_good_"),
+        (lambda out: vault.convert_archive("good", out, out, {}), "'source: generated', not og_marl_vault"),
+    ],
+)
+def test_a_card_of_another_source(tmp_path, make, message):
+    with pytest.raises(BenchError, match=message):
+        make(tmp_path / "out.h5")
 
 
 def test_unknown_dataset_on_the_command_line(tmp_path, label):

@@ -311,7 +311,7 @@ def test_the_commands_collect_train_describe_and_draw_with_other_environments(na
     outputs = [data.with_suffix(f".{kind}.json") for kind in ("description", "croissant")]
     for command in (
         f"collect --dataset {name} --episodes 2 --output {data}",
-        f"train --dataset {data} --seeds 0 --output {run} --checkpoints {tmp_path / 'kept'} --checkpoint-every 3 --settings",
+        f"train --dataset {data} --seeds 0 --output {run} --checkpoints {tmp_path / 'kept'} --checkpoint-every 10 --settings",
         f"describe --dataset {data} --output {outputs[0]} --croissant {outputs[1]}",
         f"draw-dataset --dataset {name} --results {tmp_path}",
     ):
@@ -378,6 +378,10 @@ def test_the_table_and_the_pages_are_renewed_in_their_places(card_folder, tmp_pa
     good, first = (page.parent / "page" / "good.md").read_text(), cards.load("good")["policies"][0]
     assert f"| good_0 | {first['mean_return']:.0f} |" in good and f"| {first['sha256'][:12]} |" in good
     assert f"<{cards.load('og_marl_good')['urls'][0]}>" in (page.parent / "page" / "og_marl_good.md").read_text()
+    (page.parent / "page" / "diary.md").write_text("mine")
+    (card_folder / "another.yaml").unlink()
+    assert __main__.main(["datasets", "--markdown", str(page)]) == 0
+    assert {path.stem for path in (page.parent / "page").iterdir()} == {*cards.names(), "diary"}
     page.write_text("nothing")
     assert __main__.main(["datasets", "--markdown", str(page)]) == 2
     assert "no place for the table" in capsys.readouterr().err

@@ -79,7 +79,9 @@ def test_either_layout_is_read_as_written(layout, uneven, seen, tmp_path):
 
 
 def test_concatenation_counts_on(uneven, seen):
-    both = hdf5.concatenate([uneven, uneven.episodes(np.array([2]))], uneven.attributes)
+    unknown = uneven.attributes | {"policy_sha256": ["", ""]}
+    parts = [dataclasses.replace(uneven, attributes=unknown | {"dataset": name}) for name in ("one", "other")]
+    both = hdf5.concatenate([parts[0], parts[1].episodes(np.array([2]))], unknown)
     np.testing.assert_array_equal(both.lengths, [5, 1, 7, 7])
     np.testing.assert_array_equal(both.policy, [0, 0, 1, 3])
     assert both.physics.shape == (16 + 8, 18)

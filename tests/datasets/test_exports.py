@@ -123,6 +123,16 @@ def test_nothing_is_overwritten(tmp_path):
     assert files.sha256(tmp_path / "minari/pjap_bench/toy-v0/data/main_data.hdf5") == before
 
 
+@pytest.mark.parametrize("name", ["toy.h5", "folder/../toy.h5", "link.h5", "toy.json"])
+def test_a_dataset_is_not_exported_onto_itself(tmp_path, name):
+    source = toys.write(tmp_path / "toy.h5", toys.make())
+    (tmp_path / "folder").mkdir()
+    (tmp_path / "link.h5").symlink_to(source)
+    with pytest.raises(BenchError, match=r"is the dataset itself. What to do: choose another file"):
+        exports.to_d4rl(source, tmp_path / name)
+    hdf5.read(source)
+
+
 def test_without_minari(tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "minari", None)
     with pytest.raises(BenchError, match="Minari cannot be used"):

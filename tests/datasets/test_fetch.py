@@ -130,6 +130,23 @@ class Handler(http.server.BaseHTTPRequestHandler):
         place = {"Content_Range": f"bytes {start}-{SIZE - 1}/{SIZE}"} if start else {}
         self.answer(206 if start else 200, part, Content_Length=str(len(rest)), **place)
 
+    def get_capped(self):
+        """Cut at first, then ranges of at most 50000 bytes."""
+        if (asked := self.headers.get("Range")) is None:
+            return self.answer(200, BODY[:1000], Content_Length=str(SIZE), ETag='"one"')
+        start = int(asked.removeprefix("bytes=").removesuffix("-"))
+        part = BODY[start : start + 50_000]
+        self.answer(206, part, Content_Range=f"bytes {start}-{start + len(part) - 1}/{SIZE}", ETag='"one"')
+
+    def get_unsteady(self):
+        """No ranges; every other answer is cut a little later."""
+        if len(self.server.requests) > 50:
+            return self.get_missing()
+        return self.answer(200, BODY[: 2000 + len(self.server.requests) % 2], Content_Length=str(SIZE))
+
+    def get_squared(self):
+        self.answer(200, BODY, Content_Length="\xb2")
+
     def get_slow(self):
         """Waits until the test says so."""
         self.server.may_go_on.wait(20)
@@ -206,6 +223,7 @@ def test_a_mirror_on_disk(server, target, tmp_path):
         ("short", rf"it is {SIZE - 10} bytes long, but the card says {SIZE}"),
         ("other", f"sha256 is [0-9a-f]{{64}}, but the card says {SHA256}"),
         ("endless", "does not say how long the file is"),
+        ("squared", "does not say how long the file is"),
     ],
 )
 def test_every_fault_is_one_error_and_no_file(server, target, kind, message):
@@ -293,6 +311,30 @@ def test_a_cut_connection_is_resumed_within_a_call(server, target):
     assert starts == sorted(set(starts)) and len(starts) > 1
 
 
+@pytest.mark.parametrize("known", [{}, {"size": None, "sha256": None}])
+def test_a_server_that_sends_less_than_the_rest_is_asked_again(server, target, known):
+    get(server, target, "capped", **known)
+    assert target.read_bytes() == BODY
+
+
+def test_a_server_that_cuts_now_here_now_there_is_given_up(server, target):
+    with pytest.raises(BenchError, match="5 attempts"):
+        get(server, target, "unsteady")
+    assert len(server.requests) <= 2 + fetch._ATTEMPTS
+
+
+@pytest.mark.parametrize("known", [{"sha256": SHA256}, {"sha256": None}])
+@pytest.mark.parametrize("content", [None, BODY[:-1], PAGE.ljust(SIZE)])
+def test_a_useless_mirror_leaves_what_has_arrived(server, target, tmp_path, known, content):
+    mirror = tmp_path / "mirror.zip"
+    if content:
+        mirror.write_bytes(content)
+    urls = [f"{server.url}/cut/a.zip", mirror.as_uri(), f"{server.url}/missing/a.zip"]
+    with pytest.raises(BenchError, match=r"mirror\.zip: .*HTTP 404"):
+        fetch.fetch(urls, target, size=SIZE, progress=False, **known)
+    assert target.with_name(".a.zip.part").read_bytes() == BODY[: SIZE // 2]
+
+
 def test_a_server_without_ranges_starts_again(server, target):
     with pytest.raises(BenchError):
         get(server, target, "cut")
@@ -354,8 +396,9 @@ def test_the_first_download_is_recorded_and_later_ones_must_match(server, target
         get(server, target, "good", size=None, sha256=None)
 
 
-def test_two_folders_that_record_the_same_file_at_once(server, target, monkeypatch):
-    """Neither takes the other's temporary file for one that a dead process left."""
+@pytest.mark.parametrize("kind", ["good", "other"])
+def test_two_folders_that_record_the_same_file_at_once(server, target, monkeypatch, kind):
+    """Neither takes the other's temporary file for one that a dead process left, nor replaces the other's record."""
     real, other = os.replace, target.parents[1] / "other" / "a.zip"
 
     def replace(source, destination):
@@ -364,7 +407,10 @@ def test_two_folders_that_record_the_same_file_at_once(server, target, monkeypat
         real(source, destination)
 
     monkeypatch.setattr(os, "replace", replace)
-    get(server, target, "good", size=None, sha256=None)
+    differs = pytest.raises(BenchError, match=rf"a\.zip: sha256 is .*locks/a\.zip\.yaml says {SHA256}.*delete it")
+    with differs if kind == "other" else contextlib.nullcontext():
+        get(server, target, kind, size=None, sha256=None)
+    assert yaml.safe_load((fetch.RECORDS / "a.zip.yaml").read_text())["sha256"] == SHA256
     assert other.read_bytes() == BODY
     assert [path.name for path in fetch.RECORDS.iterdir()] == ["a.zip.yaml"]
     assert visible(target) == visible(other) == ["a.zip"]  # no record beside it
@@ -640,6 +686,8 @@ def damaged() -> bytes:
         (link("a/link"), "member 'a/link' is a link or a device"),
         (twice(), "member 'a//b' is there twice"),
         (encrypted(), "member 'a' is encrypted"),
+        (zipped({"a": b"1"}, zipfile.ZIP_LZMA), "member 'a' is neither stored nor deflated"),
+        (zipped({"a": b"1"}, zipfile.ZIP_BZIP2), "member 'a' is neither stored nor deflated"),
         (zipped({"bomb": bytes(3_000_000)}, zipfile.ZIP_DEFLATED), r"unpacks to 3000000 bytes, more than the \d+ that are let"),
         (BODY[:-100], "not a whole zip archive"),
         (BODY[:100_000], "not a whole zip archive"),

@@ -330,6 +330,22 @@ def test_another_file_than_the_first_download(tmp_path, monkeypatch, recorded):
         imports.from_hdf5(d4rl(urls=["http://nowhere"]), tmp_path / "b.h5")
 
 
+@pytest.mark.parametrize(
+    ("key", "new", "message"),
+    [
+        ("rewards", h5py.SoftLink("/nowhere"), "mine.h5: not a readable HDF5 file"),
+        ("rewards", lambda file, key: huge(file, key), r"mine.h5: not a readable HDF5 file \(.*allocate"),
+        ("seeds", lambda file, _: file.create_dataset("metadata/seed", data=np.full(2, 2**63, np.uint64)), "a seed beyond"),
+    ],
+)
+def test_flat_files_that_numpy_or_hdf5_do_not_take(tmp_path, plain, key, new, message):
+    path = store(tmp_path / "mine.h5", plain | {"seeds": []})
+    with h5py.File(path, "r+") as file:
+        in_place_of(key, new)(file)
+    with pytest.raises(BenchError, match=message):
+        imports.import_dataset(d4rl(), path, tmp_path / "out.h5", {})
+
+
 def test_nothing_is_written_of_a_file_with_a_fault(tmp_path, plain):
     plain["rewards"] = np.full(6, np.nan)
     with h5py.File(tmp_path / "mine.h5", "w") as file:
@@ -365,6 +381,50 @@ def replace(key, change):
     return in_file
 
 
+def in_place_of(key, new):
+    """A link, or what makes a dataset of this name."""
+
+    def in_file(file):
+        file.move(key, "kept")
+        if callable(new):
+            new(file, key)
+        else:
+            file[key] = new
+
+    return in_file
+
+
+def huge(file, key):
+    file.create_dataset(key, (10**14,), np.float32, chunks=(1000,))
+
+
+def raw(file, key):
+    file.create_dataset(key, (18,), np.float32, external=[("other.bin", 0, 72)])
+
+
+def virtual(file, key):
+    layout = h5py.VirtualLayout((18,), np.float32)
+    layout[:] = h5py.VirtualSource("other.h5", "rewards", (18,))
+    file.create_virtual_dataset(key, layout)
+
+
+@pytest.mark.parametrize("new", [h5py.ExternalLink("other.h5", "rewards"), raw, virtual])
+@pytest.mark.parametrize("form", ["pjap_bench", "d4rl", "minari"])
+def test_what_lies_in_another_file_is_not_read(tmp_path, form, new):
+    """No sha256 of the file would cover it."""
+    path, key = toys.write(tmp_path / "toy.h5", toys.make(layout="observations")), "rewards"
+    if form == "d4rl":
+        exports.to_d4rl(path, path := tmp_path / "flat.h5")
+    if form == "minari":
+        name, key = exports.to_minari(path, tmp_path), "episode_0/rewards"
+        path = tmp_path / name / "data" / "main_data.hdf5"
+    with h5py.File(path, "r+") as file:
+        in_place_of(key, new)(file)
+    card = of_minari(name) if form == "minari" else d4rl(format=form)
+    with pytest.raises(BenchError, match=f"{path.name}: key '{key}' lies in another file. What to do: correct the file"):
+        imports.import_dataset(card, tmp_path if form == "minari" else path, tmp_path / "out.h5", {})
+
+
 def filled(value):
     return lambda values: np.full_like(values, value)
 
@@ -383,7 +443,10 @@ def filled(value):
         (set_attribute("seam", 0), "does not rise"),
         (set_attribute("tail", 2), "tail 2 is not the 3 steps of the last episode, nor 0"),
         (set_attribute("tail", [3, 3]), r"tail \[3, 3\] is not"),
-        (lambda file: file.__delitem__("rewards"), "not a readable dataset"),
+        (lambda file: file.__delitem__("rewards"), "not a readable HDF5 file"),
+        (in_place_of("rewards", h5py.SoftLink("/nowhere")), "not a readable HDF5 file"),
+        (in_place_of("rewards", huge), r"not a readable HDF5 file \(.*allocate"),
+        (replace("seed", lambda values: values.astype(np.uint64) + 2**63), "a seed beyond 9223372036854775807"),
         (replace("terminated", filled(5)), "terminated holds other values than 0 and 1"),
         (replace("policy", filled(2)), "a policy index without a name"),
         (replace("seed", lambda values: values + 0.5), "seed is of dtype float64, not whole numbers"),
@@ -535,7 +598,7 @@ def test_a_minari_dataset_that_is_not_there(tmp_path):
 @pytest.mark.parametrize(
     ("damage", "message"),
     [
-        (lambda data: os.truncate(data / "main_data.hdf5", 500), "Minari cannot read this dataset .*truncated"),
+        (lambda data: os.truncate(data / "main_data.hdf5", 500), "main_data.hdf5: not a readable HDF5 file .*truncated"),
         (lambda data: (data / "main_data.hdf5").unlink(), "Minari cannot read this dataset .*No data found"),
         (lambda data: (data / "metadata.json").write_text("{"), "metadata.json: Minari cannot read this dataset"),
         (lambda data: (data / "metadata.json").unlink(), "metadata.json: Minari cannot read this dataset .*No such file"),

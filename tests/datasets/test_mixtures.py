@@ -1,5 +1,7 @@
 """Mixtures: what a recipe takes of its parts, and recipes that cannot be followed."""
 
+import dataclasses
+
 import numpy as np
 import pytest
 
@@ -38,7 +40,7 @@ def test_whole_parts_one_after_another(folder):
     first, second = toys.make(seed=0), toys.make(seed=1)
     np.testing.assert_array_equal(found.rewards, np.concatenate([first.rewards, second.rewards]))
     assert found.attributes["seam"] == [0, len(first.lengths)]
-    assert found.attributes["policies"] == first.attributes["policies"] + second.attributes["policies"]
+    assert found.attributes["policies"] == first.attributes["policies"]  # both have the same
 
 
 def test_the_episodes_of_some_policies(folder):
@@ -48,6 +50,22 @@ def test_the_episodes_of_some_policies(folder):
     expected = first.episodes(np.flatnonzero(first.policy == first.attributes["policies"].index(name)))
     np.testing.assert_array_equal(found.rewards[: expected.transitions], expected.rewards)
     assert found.attributes["seam"] == [0, len(expected.lengths)]
+
+
+def test_a_policy_that_several_parts_name_is_one(folder):
+    """By its sha256, without one by its dataset: 'unknown' ones of different datasets are not the same."""
+    found = mixed(folder, {"dataset": "a", "policies": ["second"]}, {"dataset": "a", "episodes": 3}, "b")
+    assert found.attributes["policies"] == ["first", "second"]
+    assert found.attributes["policy_sha256"] == ["1" * 64, "2" * 64]
+    first, second = toys.make(seed=0), toys.make(seed=1)
+    policy_of = dict(zip(first.rewards[first.offsets[:-1]], first.policy, strict=True))
+    policy_of |= dict(zip(second.rewards[second.offsets[:-1]], second.policy, strict=True))
+    assert found.policy.tolist() == [policy_of[reward] for reward in found.rewards[found.offsets[:-1]]]
+    unknown = [dataclasses.replace(toys.make(), attributes=toys.make().attributes | {"policy_sha256": ["", ""]})] * 2
+    other = dataclasses.replace(unknown[0], attributes=unknown[0].attributes | {"dataset": "other"})
+    joined = hdf5.concatenate([*unknown, other], unknown[0].attributes)
+    assert joined.attributes["policies"] == ["first", "second"] * 2
+    assert joined.policy.tolist() == [0, 1, 0, 1, 0, 1, 0, 1, 2, 3, 2, 3]
 
 
 def test_a_seeded_subsample_without_repetition_in_order(folder):
@@ -119,6 +137,12 @@ def test_the_noise_floor_is_known_where_that_of_every_part_is(folder, floors, me
         files.write_json(folder / "b.json", {"sha256": files.sha256(folder / "b.h5")})
     collection.mix("mixed", paths, folder / "mixed.h5", {})
     assert hdf5.read_summary(folder / "mixed.h5")["noise_floor"] == (mean and pytest.approx(mean))
+
+
+def test_the_noise_floor_of_a_dataset_is_not_that_of_some_of_its_policies(folder):
+    for chosen, floor in ((["second"], None), (["second", "first"], 0.1)):
+        mixed(folder, {"dataset": "a", "policies": chosen})
+        assert hdf5.read_summary(folder / "mixed.h5")["noise_floor"] == floor
 
 
 def test_every_recipe_of_the_repository_can_be_read():

@@ -264,6 +264,7 @@ def without_bytes(base):
         (with_array("terminals.", np.full((1, 91, 2), 0.5)), r"'terminals\.' holds other values than 0 and 1"),
         (with_array("rewards.", np.ones((1, 91, 3), "f4")), r"'rewards\.' has \(3,\) numbers a step, not \(2,\)"),
         (with_array("infos.state.", np.ones((1, 91, 18), "f4")), r"'infos\.state\.' has \(18,\) numbers a step, not \(17,\)"),
+        (with_array("rewards.", np.array(1, "f4")), r"'rewards\.' has \(\) numbers a step, not \(2,\)"),
         (with_array("rewards.", np.ones((1, 80, 2), "f4")), r"'rewards\.' has 80 steps, but vault_index says 91"),
     ],
 )

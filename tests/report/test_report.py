@@ -320,6 +320,17 @@ def test_figure6_without_the_papers_arms_and_with_one_seed(tmp_path):
     assert sum(len(column.axes) for column in figure.subfigs) == 5
 
 
+def test_figure6_without_a_noise_floor(tmp_path):
+    """As of imported data."""
+    results = fabricate(tmp_path / "quick")
+    for path in (results / "datasets").glob("*.json"):
+        files.write_json(path, files.read_json(path) | {"noise_floor": None})
+    summarise(results, SETTINGS, STAMP)
+    for column in figure6.draw(results, STAMP).subfigs:
+        legend = next(axes.get_legend() for axes in column.axes if "Mean distance" in axes.get_title(loc="left"))
+        assert not any("noise floor" in text.get_text() for text in legend.get_texts())
+
+
 def test_the_page_says_first_whether_it_was_made_in_an_image(finished):
     page = (finished / "report.html").read_text()
     assert "outside of any pinned image: uncontained" in page[: page.index("<nav")]
