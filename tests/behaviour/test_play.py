@@ -114,7 +114,8 @@ def test_policies_of_any_sizes_are_kept(tmp_path, hidden):
 
 @pytest.mark.parametrize(
     ("kind", "shape", "message"),
-    [(torch.float32, (), "do not fit"), (torch.bfloat16, (3, 5), "not a readable safetensors file")],
+    # numpy knows bfloat16 once another library has taught it
+    [(torch.float32, (), "do not fit"), (torch.bfloat16, (3, 5), "not a readable safetensors file|do not fit")],
 )
 def test_tensors_that_are_no_policys(tmp_path, kind, shape, message):
     tensors = {f"weight_{layer}": torch.zeros(3, 11, 5) for layer in (0, 1)} | {"bias_1": torch.zeros(3, 1)}
