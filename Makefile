@@ -40,8 +40,9 @@ ARGS ?=
 contained = containers=$(CONTAINERS) runtime=$(RUNTIME)
 in_venv = PATH="$(CURDIR)/.venv/bin:$$PATH"
 
-# Where reproduce leaves its results: the only setting of CONFIG that a recipe looks at.
-folder = $(or $(patsubst results=%,%,$(filter results=%,$(subst ",,$(subst ',,$(CONFIG))))),results)/$(SCALE)
+# Those settings in CONFIG, as the shell will read them, and where reproduce leaves its results.
+configured = $(shell printf '%s\n' $(CONFIG) | grep -E '^($(1))=')
+folder = $(or $(patsubst results=%,%,$(call configured,results)),results)/$(SCALE)
 
 # A stranger's PYTHONPATH must not put other packages before the locked ones.
 unexport PYTHONPATH PYTHONHOME
@@ -53,10 +54,11 @@ $(foreach name,$(filter-out $(settings) SHELL MAKEFLAGS,$(typed)),$(error '$(nam
   (make help lists them, for example SCALE=smoke). Those of the configuration go into CONFIG='"training={batch: 32}"'; \
   a variable of the environment goes before make))
 
-ifneq ($(filter reproduce sweep verdict pin,$(MAKECMDGOALS)),)
+ifneq ($(filter reproduce sweep verdict pin publish,$(MAKECMDGOALS)),)
   ifneq ($(words $(SCALE)) $(filter $(SCALE),$(scales)),1 $(SCALE))
     $(error SCALE='$(SCALE)' is not a scale; use one of: $(scales). For example: make reproduce SCALE=smoke)
   endif
+  $(if $(word 2,$(folder)),$(error CONFIG: results= names one folder, and without a blank: '$(folder)'))
   ifneq ($(filter --config,$(ARGS)),)
     $(error ARGS: a second --config would replace the first and with it the scale; use CONFIG='key=value ...' instead)
   endif
@@ -98,10 +100,10 @@ sweep: setup ## the variants of workflow/sweeps/SWEEP.yaml at SCALE, into result
 	@$(in_venv) snakemake $(ARGS) --workflow-profile profiles/$(PROFILE) --cores $(CORES) --config scale=$(SCALE) sweep=$(or $(SWEEP),what_decides) $(contained) $(CONFIG)
 
 verdict: setup ## print the verdict on every claim, of results/SCALE or of the release FROM; exits 0 whatever the verdict
-	@$(in_venv) python -m pjap_bench verdict --results '$(or $(FROM),results/$(SCALE))'
+	@$(in_venv) python -m pjap_bench verdict --results '$(or $(FROM),$(folder))'
 
 pin: setup ## pin the finished results/SCALE, or with SWEEP= that sweep of them, as the release pinned/NAME
-	@$(in_venv) python -m pjap_bench pin --results 'results/$(SCALE)$(if $(SWEEP),/sweeps/$(SWEEP))' --name '$(NAME)'
+	@$(in_venv) python -m pjap_bench pin --results '$(folder)$(if $(SWEEP),/sweeps/$(SWEEP))' --name '$(NAME)'
 
 figures: setup ## every figure and the verdict anew from the release FROM, without training, into results/redrawn/NAME
 	@$(in_venv) python -m pjap_bench redraw --release '$(FROM)'
@@ -122,7 +124,7 @@ images: setup ## build the pinned images and compare them with containers/images
 	@$(in_venv) python containers/$(if $(FROM),publish.py pull $(FROM) $(if $(IMAGES),--images $(IMAGES)),build.py $(IMAGES) $(if $(filter yes,$(PIN)),--pin) $(if $(filter apptainer,$(RUNTIME)),,--oci))
 
 publish: setup ## push the images, and results/SCALE where it is there, to the registry or OCI layout that TO names
-	@$(in_venv) python containers/publish.py push '$(TO)' $(addprefix --results ,$(wildcard results/$(SCALE)))
+	@$(in_venv) python containers/publish.py push '$(TO)' $(addprefix --results ,$(wildcard $(folder)))
 
 apptainer: ## an apptainer of this project's own, on a Debian 12 (as root)
 	@containers/get_apptainer.sh

@@ -20,11 +20,13 @@ def make(*words):
         (["pin", "NAME=first", "SCALE=smoke"], "pin --results 'results/smoke' --name 'first'"),
         (["pin", "NAME=first", "SCALE=laptop", "SWEEP=what_decides"], "pin --results 'results/laptop/sweeps/what_decides'"),
         (["pin", "NAME=first", "SWEEP="], "pin --results 'results/quick'"),
+        (["pin", "NAME=first", "CONFIG=results=mine"], "pin --results 'mine/quick'"),
         (["figures", "FROM=pinned/first"], "redraw --release 'pinned/first'"),
         (["compare", "A=pinned/first", "B=results/quick", "ARGS=--limit 3"], "compare 'pinned/first' 'results/quick' --limit 3"),
         (["cite", "FROM=pinned/first"], "cite --release 'pinned/first'"),
         (["verdict"], "verdict --results 'results/quick'"),
         (["verdict", "FROM=pinned/first"], "verdict --results 'pinned/first'"),
+        (["verdict", "CONFIG=\"training={batch: 3}\" 'results=mine'"], "verdict --results 'mine/quick'"),
     ],
 )
 def test_a_target_runs_its_command(words, command):
@@ -41,6 +43,8 @@ def test_a_target_runs_its_command(words, command):
         (["cite"], "make cite needs FROM="),
         (["compare", "A=results/quick"], "make compare needs B="),
         (["pin", "NAME=first", "SCALE=huge"], "SCALE='huge' is not a scale"),
+        (["publish", "TO=oci:there", "SCALE=huge"], "SCALE='huge' is not a scale"),
+        (["pin", "NAME=first", 'CONFIG="results=my folder"'], "without a blank: 'my folder/quick'"),
         (["reproduce", "SCLAE=smoke"], "'SCLAE=smoke' is no setting of make (make help lists them, for example SCALE=smoke)"),
         (["reproduce", "training={batch: 32}"], "Those of the configuration go into CONFIG="),
     ],
@@ -68,6 +72,13 @@ def test_an_environment_may_have_variables_of_those_names(monkeypatch):
 def test_reproduce_ends_with_the_report(words, folder):
     last = make("reproduce", *words).stdout.splitlines()[-1]
     assert f'"report: {folder}/report.html (in words: make verdict FROM={folder})"' in last
+
+
+def test_what_reproduce_left_is_published(tmp_path):
+    (tmp_path / "smoke").mkdir()
+    for folder, pushed in ((tmp_path, ["--results", f"{tmp_path}/smoke"]), (tmp_path / "none", [])):
+        said = make("publish", "TO=oci:there", "SCALE=smoke", f"CONFIG=results={folder}").stdout
+        assert said.split("publish.py ")[1].split() == ["push", "'oci:there'", *pushed]
 
 
 def test_the_releases_of_the_examples_are_there():
