@@ -26,8 +26,8 @@ A ?=
 B ?=
 #: PROFILE      how jobs are run: a folder in profiles/ (default: this machine)
 PROFILE ?= default
-#: CORES        a number, or all (the default)
-CORES ?= all
+#: CORES        a number, or all (default: what the profile says, on this machine all)
+CORES ?=
 #: CONFIG       settings on top of the scale's: CONFIG='key=value "key={name: value}" ...'
 CONFIG ?=
 #: ARGS         further arguments of snakemake, marimo, pytest or compare: ARGS=-n, ARGS='--headless --port 2718', ARGS='-k sampler'
@@ -58,6 +58,8 @@ ifneq ($(filter reproduce sweep verdict pin publish,$(MAKECMDGOALS)),)
   ifneq ($(words $(SCALE)) $(filter $(SCALE),$(scales)),1 $(SCALE))
     $(error SCALE='$(SCALE)' is not a scale; use one of: $(scales). For example: make reproduce SCALE=smoke)
   endif
+  $(if $(wildcard profiles/$(PROFILE)/config*.yaml),,$(error PROFILE='$(PROFILE)' is no profile; use one of: \
+    $(notdir $(wildcard profiles/*))))
   $(if $(word 2,$(folder)),$(error CONFIG: results= names one folder, and without a blank: '$(folder)'))
   ifneq ($(filter --config,$(ARGS)),)
     $(error ARGS: a second --config would replace the first and with it the scale; use CONFIG='key=value ...' instead)
@@ -92,12 +94,12 @@ help: ## list the commands and the settings
 
 reproduce: setup ## the paper from start to end at SCALE, into results/SCALE/
 	@$(in_venv) python containers/build.py --if-needed $(CONTAINERS) --runtime $(RUNTIME)
-	@$(in_venv) snakemake $(ARGS) --workflow-profile profiles/$(PROFILE) --cores $(CORES) --config scale=$(SCALE) $(contained) $(CONFIG)
+	@$(in_venv) snakemake $(ARGS) --workflow-profile profiles/$(PROFILE) $(if $(CORES),--cores $(CORES)) --config scale=$(SCALE) $(contained) $(CONFIG)
 	@[ ! -f '$(folder)/report.html' ] || echo "report: $(folder)/report.html (in words: make verdict FROM=$(folder))"
 
 sweep: setup ## the variants of workflow/sweeps/SWEEP.yaml at SCALE, into results/SCALE/sweeps/SWEEP/
 	@$(in_venv) python containers/build.py --if-needed $(CONTAINERS) --runtime $(RUNTIME)
-	@$(in_venv) snakemake $(ARGS) --workflow-profile profiles/$(PROFILE) --cores $(CORES) --config scale=$(SCALE) sweep=$(or $(SWEEP),what_decides) $(contained) $(CONFIG)
+	@$(in_venv) snakemake $(ARGS) --workflow-profile profiles/$(PROFILE) $(if $(CORES),--cores $(CORES)) --config scale=$(SCALE) sweep=$(or $(SWEEP),what_decides) $(contained) $(CONFIG)
 
 verdict: setup ## print the verdict on every claim, of results/SCALE or of the release FROM; exits 0 whatever the verdict
 	@$(in_venv) python -m pjap_bench verdict --results '$(or $(FROM),$(folder))'

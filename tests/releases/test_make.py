@@ -44,6 +44,7 @@ def test_a_target_runs_its_command(words, command):
         (["compare", "A=results/quick"], "make compare needs B="),
         (["pin", "NAME=first", "SCALE=huge"], "SCALE='huge' is not a scale"),
         (["publish", "TO=oci:there", "SCALE=huge"], "SCALE='huge' is not a scale"),
+        (["reproduce", "PROFILE=slrum"], "PROFILE='slrum' is no profile; use one of: default kubernetes slurm"),
         (["pin", "NAME=first", 'CONFIG="results=my folder"'], "without a blank: 'my folder/quick'"),
         (["reproduce", "SCLAE=smoke"], "'SCLAE=smoke' is no setting of make (make help lists them, for example SCALE=smoke)"),
         (["reproduce", "training={batch: 32}"], "Those of the configuration go into CONFIG="),
@@ -72,6 +73,16 @@ def test_an_environment_may_have_variables_of_those_names(monkeypatch):
 def test_reproduce_ends_with_the_report(words, folder):
     last = make("reproduce", *words).stdout.splitlines()[-1]
     assert f'"report: {folder}/report.html (in words: make verdict FROM={folder})"' in last
+
+
+@pytest.mark.parametrize(
+    ("words", "profile"),
+    [([], "default"), (["PROFILE=slurm"], "slurm"), (["PROFILE=slurm", "CORES=3"], "slurm --cores 3")],
+)
+@pytest.mark.parametrize("target", ["reproduce", "sweep"])
+def test_the_profile_says_how_many_cores(target, words, profile):
+    """With --cores Snakemake would cut the threads of a cluster's jobs down to the login node's."""
+    assert f"--workflow-profile profiles/{profile} --config" in " ".join(make(target, *words).stdout.split())
 
 
 def test_what_reproduce_left_is_published(tmp_path):
