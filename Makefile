@@ -61,9 +61,10 @@ ifneq ($(filter reproduce sweep verdict pin publish,$(MAKECMDGOALS)),)
   $(if $(wildcard profiles/$(PROFILE)/config*.yaml),,$(error PROFILE='$(PROFILE)' is no profile; use one of: \
     $(notdir $(wildcard profiles/*))))
   $(if $(word 2,$(folder)),$(error CONFIG: results= names one folder, and without a blank: '$(folder)'))
-  ifneq ($(filter --config,$(ARGS)),)
-    $(error ARGS: a second --config would replace the first and with it the scale; use CONFIG='key=value ...' instead)
-  endif
+  $(if $(filter -C% --config%,$(filter-out --configfile%,$(ARGS))),$(error ARGS: of two --config only the last would count; \
+    use CONFIG='key=value ...' instead))
+  $(if $(call configured,scale|sweep|containers|runtime),$(error CONFIG: what make has a setting for would be said twice; \
+    use SCALE=, SWEEP=, CONTAINERS= or RUNTIME= instead))
 endif
 ifneq ($(words $(CONTAINERS)) $(filter $(CONTAINERS),auto on off),1 $(CONTAINERS))
   $(error CONTAINERS='$(CONTAINERS)'; use auto (the default), on or off)
@@ -75,6 +76,7 @@ ifneq ($(filter-out cpu cuda,$(TORCH)),)
   $(error TORCH='$(TORCH)' is not a build of torch; use TORCH=cpu (the default) or TORCH=cuda)
 endif
 
+$(if $(SWEEP),$(if $(filter reproduce verdict,$(MAKECMDGOALS)),$(error SWEEP='$(SWEEP)' is for make sweep and make pin)))
 needs = $(if $($(2)),,$(if $(filter $(1),$(MAKECMDGOALS)),$(error make $(1) needs $(2)=...; for example: $(3))))
 $(call needs,pin,NAME,make pin NAME=first SCALE=quick)
 $(call needs,figures,FROM,make figures FROM=pinned/laptop)

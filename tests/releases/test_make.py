@@ -44,6 +44,12 @@ def test_a_target_runs_its_command(words, command):
         (["compare", "A=results/quick"], "make compare needs B="),
         (["pin", "NAME=first", "SCALE=huge"], "SCALE='huge' is not a scale"),
         (["publish", "TO=oci:there", "SCALE=huge"], "SCALE='huge' is not a scale"),
+        (["reproduce", "ARGS=-C 'training={batch: 3}'"], "use CONFIG='key=value ...' instead"),
+        (["reproduce", "ARGS=-n --config=scale=smoke"], "use CONFIG='key=value ...' instead"),
+        (["sweep", "CONFIG='sweep='"], "use SCALE=, SWEEP=, CONTAINERS= or RUNTIME= instead"),
+        (["reproduce", 'CONFIG=results=mine "scale=paper"'], "use SCALE=, SWEEP=, CONTAINERS= or RUNTIME= instead"),
+        (["reproduce", "SWEEP=samplers"], "SWEEP='samplers' is for make sweep and make pin"),
+        (["verdict", "SWEEP=samplers"], "SWEEP='samplers' is for make sweep and make pin"),
         (["reproduce", "PROFILE=slrum"], "PROFILE='slrum' is no profile; use one of: default kubernetes slurm"),
         (["pin", "NAME=first", 'CONFIG="results=my folder"'], "without a blank: 'my folder/quick'"),
         (["reproduce", "SCLAE=smoke"], "'SCLAE=smoke' is no setting of make (make help lists them, for example SCALE=smoke)"),
@@ -64,6 +70,10 @@ def test_exactly_the_settings_that_help_lists_are_taken():
 def test_an_environment_may_have_variables_of_those_names(monkeypatch):
     monkeypatch.setenv("training", "somewhere")
     assert make("reproduce").returncode == 0
+
+
+def test_a_file_of_settings_may_come_on_top():
+    assert make("reproduce", "ARGS=--configfile mine.yaml").returncode == 0
 
 
 @pytest.mark.parametrize(
