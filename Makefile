@@ -38,7 +38,7 @@ ARGS ?=
 #: UV           the uv that makes the locks (default: uv)
 
 contained = containers=$(CONTAINERS) runtime=$(RUNTIME)
-in_venv = PATH="$(CURDIR)/.venv/bin:$$PATH"
+in_venv = PATH='$(subst ','\'',$(CURDIR))/.venv/bin':"$$PATH"
 
 # Those settings in CONFIG, as the shell will read them, and where reproduce leaves its results.
 configured = $(shell printf '%s\n' $(CONFIG) | grep -E '^($(1))=')

@@ -61,6 +61,14 @@ def test_a_setting_that_is_missing(words, said):
     assert done.returncode != 0 and said in done.stderr
 
 
+def test_the_name_of_the_folder_is_no_shell_code(tmp_path):
+    folder = tmp_path / "a $(touch PWNED) it's"
+    folder.mkdir()
+    command = ["make", "--no-print-directory", "--file", config.ROOT / "Makefile", "--old-file=setup", "cite", "FROM=none"]
+    subprocess.run(command, cwd=folder, capture_output=True, check=False)
+    assert not list(folder.iterdir())
+
+
 def test_exactly_the_settings_that_help_lists_are_taken():
     text = (config.ROOT / "Makefile").read_text()
     listed = ", ".join(re.findall(r"^#: ([A-Z][A-Z_, ]*?)  ", text, flags=re.MULTILINE)).split(", ")

@@ -20,12 +20,14 @@ BUILT = ("images", "wheels", "apptainer")  # what `make images` and `make apptai
 SMOKE = ("--cores", "all", "--config", "scale=smoke")
 
 
-def snakemake(folder: Path, *arguments: str, path: Path | None = None) -> subprocess.CompletedProcess:
-    """Runs Snakemake there; programs in the folder `path` come first."""
+def snakemake(
+    folder: Path, *arguments: str, path: Path | None = None, python: Path | str = sys.executable
+) -> subprocess.CompletedProcess:
+    """Runs Snakemake there by that Python; programs in the folder `path` come first."""
     folders = [path, Path(sys.executable).parent, os.environ["PATH"]]
     environment = os.environ | {"PATH": os.pathsep.join(str(each) for each in folders if each)}
     environment.pop("PYTHONPATH", None)
-    command = [sys.executable, "-m", "snakemake", *arguments]
+    command = [python, "-m", "snakemake", *arguments]
     return subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, check=False)
 
 
@@ -259,6 +261,15 @@ def test_versions_agree():
 
     citation = files.read_yaml(config.ROOT / "CITATION.cff")
     assert citation["version"] == pjap_bench.__version__
+
+
+def test_the_name_of_the_folder_is_no_shell_code(tmp_path):
+    folder = copy_tree(tmp_path / "a $(touch PWNED) {b}'s")
+    (folder / ".venv").symlink_to(sys.prefix)
+    python = folder / ".venv" / Path(sys.executable).relative_to(sys.prefix)
+    done = snakemake(folder, "results/smoke/configuration.json", *SMOKE, python=python)
+    assert done.returncode == 0, done.stderr[-2000:]
+    assert not (folder / "PWNED").exists()
 
 
 def test_snakemakes_own_report(finished):
