@@ -155,6 +155,16 @@ def test_a_changed_setting_reruns_what_depends_on_it(finished):
     assert plan["compute_statistics"] == 1
 
 
+def test_a_changed_setting_of_the_paper_alone_rewrites_the_report_that_quotes_it(finished):
+    path = finished / "workflow/config/paper.yaml"
+    kept = path.read_text()
+    try:
+        path.write_text(kept.replace("batch: 64", "batch: 48", 1))
+        assert planned(finished) == {"write_report": 1}
+    finally:
+        path.write_text(kept)
+
+
 def test_a_lost_file_is_made_again_with_the_same_bytes(finished):
     target = finished / "results/smoke/runs/good/maddpg_cql+maddpg_cql_pjap/seeds-0-0/metrics.csv"
     before = {path.name: files.sha256(path) for path in target.parent.iterdir() if path.name != "timing.json"}
