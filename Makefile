@@ -84,6 +84,9 @@ $(call needs,cite,FROM,make cite FROM=pinned/laptop)
 $(call needs,compare,A,make compare A=pinned/laptop B=results/quick)
 $(call needs,compare,B,make compare A=pinned/laptop B=results/quick)
 
+$(if $(and $(filter images,$(MAKECMDGOALS)),$(FROM),$(PIN)$(filter-out apptainer,$(RUNTIME))),$(error make images FROM=... gets \
+  the pinned images as apptainer runs them; leave out PIN and RUNTIME, or FROM))
+
 .DEFAULT_GOAL := help
 .PHONY: help setup reproduce sweep verdict pin figures compare cite notebook benchmark images publish apptainer doctor
 .PHONY: verify-reproducible test test-slurm docs lint lock clean

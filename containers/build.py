@@ -55,7 +55,7 @@ def main() -> int:
         elif given.if_needed:
             build_if_needed(given.if_needed, given.runtime)
         else:
-            build_all(given.images or _usual(), given.pin, given.oci)
+            build_all(given.images or containers.usual(), given.pin, given.oci)
     except BenchError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
@@ -69,7 +69,7 @@ def build_if_needed(mode: str, runtime: str) -> None:
     """
     if mode == "off" or containers.find_runtime(runtime) is None:
         return
-    missing = containers.missing_images(runtime, _usual())
+    missing = containers.missing_images(runtime, containers.usual())
     if not missing or (mode == "auto" and (_missing_tools() or not _may_unpack())):
         return
     print(f"images: building {' and '.join(missing)} once, some minutes (CONTAINERS=off does without) ...", file=sys.stderr)
@@ -365,10 +365,6 @@ def _tools() -> dict[str, str]:
         check=False,
     ).stdout
     return dict(line.split(" ") for line in said.splitlines())
-
-
-def _usual() -> list[str]:
-    return [name for name, entry in files.read_yaml(containers.DEFINITIONS)["images"].items() if not entry.get("optional")]
 
 
 def _missing_tools() -> list[str]:

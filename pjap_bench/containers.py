@@ -67,6 +67,11 @@ def locked() -> dict[str, Any]:
     return lock
 
 
+def usual() -> list[str]:
+    """The images that are meant where none is named: all that are not optional."""
+    return [name for name, entry in files.read_yaml(DEFINITIONS)["images"].items() if not entry.get("optional")]
+
+
 @functools.cache
 def here() -> str | None:
     """The pinned image in which this process runs, as NAME@sha256:DIGEST of its squashfs; None outside of any.

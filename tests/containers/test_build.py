@@ -112,7 +112,7 @@ def test_an_oci_archive_is_whole_and_the_same_every_time(tmp_path):
 def test_the_lock_is_of_what_stands_here():
     """A changed definition or lock of Python packages needs new pins, before anything runs."""
     lock = containers.locked()
-    usual = build._usual()
+    usual = containers.usual()
     assert set(usual) <= set(lock["images"])
     for name in usual:
         assert lock["images"][name]["definition"] == containers.definition(name)

@@ -61,6 +61,16 @@ def test_what_is_published_comes_back_with_the_same_bytes(project, registry, tmp
         assert not list(containers.BUILT.glob(".pulling-*"))
 
 
+def test_an_optional_image_is_pushed_where_it_is_here_and_got_where_it_is_named(project):
+    definitions = yaml.safe_load(containers.DEFINITIONS.read_text())
+    definitions["images"]["train"] = definitions["images"]["train"] | {"optional": True}
+    containers.DEFINITIONS.write_text(yaml.safe_dump(definitions))
+    assert publish.usual("push") == ["analysis", "train"] and publish.usual("pull") == ["analysis"]
+    for name in ("analysis", "train"):
+        (project / containers.file_of(name)).unlink()
+    assert publish.usual("push") == ["analysis"]  # what the workflow needs and is not here is an error
+
+
 def test_other_bytes_than_the_pinned_ones_are_not_taken(project, registry):
     place, _ = registry
     publish.push_image(place, "train")
