@@ -380,6 +380,8 @@ def _one_at_a_time() -> Iterator[None]:
     containers.BUILT.mkdir(exist_ok=True)
     with open(containers.BUILT / ".lock", "w") as file:
         fcntl.flock(file, fcntl.LOCK_EX)
+        for left in containers.BUILT.glob(".building-*"):  # by a build that was killed
+            shutil.rmtree(left, ignore_errors=True)
         yield
 
 
