@@ -70,7 +70,7 @@ def build_if_needed(mode: str, runtime: str) -> None:
     if mode == "off" or containers.find_runtime(runtime) is None:
         return
     missing = containers.missing_images(runtime, containers.usual())
-    if not missing or (mode == "auto" and (_missing_tools() or not _may_unpack())):
+    if not missing or (mode == "auto" and (_missing_tools() or not containers.may_unpack())):
         return
     print(f"images: building {' and '.join(missing)} once, some minutes (CONTAINERS=off does without) ...", file=sys.stderr)
     build_all(missing, pin=False, oci=runtime != "apptainer")
@@ -87,7 +87,7 @@ def build_all(names: list[str], pin: bool, oci: bool) -> None:
     if missing := _missing_tools():
         packages = " ".join(sorted(set(missing)))
         raise BenchError(f"needs {packages}", where="images", do=f"apt-get install {packages}")
-    if not _may_unpack():
+    if not containers.may_unpack():
         raise BenchError(
             "only root may unpack a root file system here: users have no namespaces of their own",
             where="images",
@@ -369,10 +369,6 @@ def _tools() -> dict[str, str]:
 
 def _missing_tools() -> list[str]:
     return [package for program, package in containers.BUILDERS.items() if not shutil.which(program)]
-
-
-def _may_unpack() -> bool:
-    return os.geteuid() == 0 or not subprocess.run(["unshare", "--map-auto", "--user", "true"], capture_output=True).returncode
 
 
 @contextlib.contextmanager

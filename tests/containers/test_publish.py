@@ -14,7 +14,7 @@ import yaml
 from pjap_bench import config, containers, files
 from pjap_bench.errors import BenchError
 from tests.conftest import IMAGES_REQUIRED
-from tests.containers.conftest import load
+from tests.containers.conftest import load, make_optional
 
 publish = load("publish")
 
@@ -62,9 +62,7 @@ def test_what_is_published_comes_back_with_the_same_bytes(project, registry, tmp
 
 
 def test_an_optional_image_is_pushed_where_it_is_here_and_got_where_it_is_named(project):
-    definitions = yaml.safe_load(containers.DEFINITIONS.read_text())
-    definitions["images"]["train"] = definitions["images"]["train"] | {"optional": True}
-    containers.DEFINITIONS.write_text(yaml.safe_dump(definitions))
+    make_optional("train")
     assert publish.usual("push") == ["analysis", "train"] and publish.usual("pull") == ["analysis"]
     for name in ("analysis", "train"):
         (project / containers.file_of(name)).unlink()
