@@ -26,8 +26,8 @@ A ?=
 B ?=
 #: PROFILE      how jobs are run: a folder in profiles/ (default: this machine)
 PROFILE ?= default
-#: CORES        a number, or all (the default)
-CORES ?= all
+#: CORES        a number, or all (default: what the profile says, on this machine all)
+CORES ?=
 #: CONFIG       settings on top of the scale's: CONFIG='key=value "key={name: value}" ...'
 CONFIG ?=
 #: ARGS         further arguments of snakemake, marimo, pytest or compare: ARGS=-n, ARGS='--headless --port 2718', ARGS='-k sampler'
@@ -38,10 +38,11 @@ ARGS ?=
 #: UV           the uv that makes the locks (default: uv)
 
 contained = containers=$(CONTAINERS) runtime=$(RUNTIME)
-in_venv = PATH="$(CURDIR)/.venv/bin:$$PATH"
+in_venv = PATH='$(subst ','\'',$(CURDIR))/.venv/bin':"$$PATH"
 
-# Where reproduce leaves its results: the only setting of CONFIG that a recipe looks at.
-folder = $(or $(patsubst results=%,%,$(filter results=%,$(subst ",,$(subst ',,$(CONFIG))))),results)/$(SCALE)
+# Those settings in CONFIG, as the shell will read them, and where reproduce leaves its results.
+configured = $(shell printf '%s\n' $(CONFIG) | grep -E '^($(1))=')
+folder = $(or $(patsubst results=%,%,$(call configured,results)),results)/$(SCALE)
 
 # A stranger's PYTHONPATH must not put other packages before the locked ones.
 unexport PYTHONPATH PYTHONHOME
@@ -53,13 +54,17 @@ $(foreach name,$(filter-out $(settings) SHELL MAKEFLAGS,$(typed)),$(error '$(nam
   (make help lists them, for example SCALE=smoke). Those of the configuration go into CONFIG='"training={batch: 32}"'; \
   a variable of the environment goes before make))
 
-ifneq ($(filter reproduce sweep verdict pin,$(MAKECMDGOALS)),)
+ifneq ($(filter reproduce sweep verdict pin publish,$(MAKECMDGOALS)),)
   ifneq ($(words $(SCALE)) $(filter $(SCALE),$(scales)),1 $(SCALE))
     $(error SCALE='$(SCALE)' is not a scale; use one of: $(scales). For example: make reproduce SCALE=smoke)
   endif
-  ifneq ($(filter --config,$(ARGS)),)
-    $(error ARGS: a second --config would replace the first and with it the scale; use CONFIG='key=value ...' instead)
-  endif
+  $(if $(wildcard profiles/$(PROFILE)/config*.yaml),,$(error PROFILE='$(PROFILE)' is no profile; use one of: \
+    $(notdir $(wildcard profiles/*))))
+  $(if $(word 2,$(folder)),$(error CONFIG: results= names one folder, and without a blank: '$(folder)'))
+  $(if $(filter -C% --config%,$(filter-out --configfile%,$(ARGS))),$(error ARGS: of two --config only the last would count; \
+    use CONFIG='key=value ...' instead))
+  $(if $(call configured,scale|sweep|containers|runtime),$(error CONFIG: what make has a setting for would be said twice; \
+    use SCALE=, SWEEP=, CONTAINERS= or RUNTIME= instead))
 endif
 ifneq ($(words $(CONTAINERS)) $(filter $(CONTAINERS),auto on off),1 $(CONTAINERS))
   $(error CONTAINERS='$(CONTAINERS)'; use auto (the default), on or off)
@@ -71,12 +76,16 @@ ifneq ($(filter-out cpu cuda,$(TORCH)),)
   $(error TORCH='$(TORCH)' is not a build of torch; use TORCH=cpu (the default) or TORCH=cuda)
 endif
 
+$(if $(SWEEP),$(if $(filter reproduce verdict,$(MAKECMDGOALS)),$(error SWEEP='$(SWEEP)' is for make sweep and make pin)))
 needs = $(if $($(2)),,$(if $(filter $(1),$(MAKECMDGOALS)),$(error make $(1) needs $(2)=...; for example: $(3))))
 $(call needs,pin,NAME,make pin NAME=first SCALE=quick)
 $(call needs,figures,FROM,make figures FROM=pinned/laptop)
 $(call needs,cite,FROM,make cite FROM=pinned/laptop)
 $(call needs,compare,A,make compare A=pinned/laptop B=results/quick)
 $(call needs,compare,B,make compare A=pinned/laptop B=results/quick)
+
+$(if $(and $(filter images,$(MAKECMDGOALS)),$(FROM),$(PIN)$(filter-out apptainer,$(RUNTIME))),$(error make images FROM=... gets \
+  the pinned images as apptainer runs them; leave out PIN and RUNTIME, or FROM))
 
 .DEFAULT_GOAL := help
 .PHONY: help setup reproduce sweep verdict pin figures compare cite notebook benchmark images publish apptainer doctor
@@ -90,18 +99,18 @@ help: ## list the commands and the settings
 
 reproduce: setup ## the paper from start to end at SCALE, into results/SCALE/
 	@$(in_venv) python containers/build.py --if-needed $(CONTAINERS) --runtime $(RUNTIME)
-	@$(in_venv) snakemake $(ARGS) --workflow-profile profiles/$(PROFILE) --cores $(CORES) --config scale=$(SCALE) $(contained) $(CONFIG)
+	@$(in_venv) snakemake $(ARGS) --workflow-profile profiles/$(PROFILE) $(if $(CORES),--cores $(CORES)) --config scale=$(SCALE) $(contained) $(CONFIG)
 	@[ ! -f '$(folder)/report.html' ] || echo "report: $(folder)/report.html (in words: make verdict FROM=$(folder))"
 
 sweep: setup ## the variants of workflow/sweeps/SWEEP.yaml at SCALE, into results/SCALE/sweeps/SWEEP/
 	@$(in_venv) python containers/build.py --if-needed $(CONTAINERS) --runtime $(RUNTIME)
-	@$(in_venv) snakemake $(ARGS) --workflow-profile profiles/$(PROFILE) --cores $(CORES) --config scale=$(SCALE) sweep=$(or $(SWEEP),what_decides) $(contained) $(CONFIG)
+	@$(in_venv) snakemake $(ARGS) --workflow-profile profiles/$(PROFILE) $(if $(CORES),--cores $(CORES)) --config scale=$(SCALE) sweep=$(or $(SWEEP),what_decides) $(contained) $(CONFIG)
 
 verdict: setup ## print the verdict on every claim, of results/SCALE or of the release FROM; exits 0 whatever the verdict
-	@$(in_venv) python -m pjap_bench verdict --results '$(or $(FROM),results/$(SCALE))'
+	@$(in_venv) python -m pjap_bench verdict --results '$(or $(FROM),$(folder))'
 
 pin: setup ## pin the finished results/SCALE, or with SWEEP= that sweep of them, as the release pinned/NAME
-	@$(in_venv) python -m pjap_bench pin --results 'results/$(SCALE)$(if $(SWEEP),/sweeps/$(SWEEP))' --name '$(NAME)'
+	@$(in_venv) python -m pjap_bench pin --results '$(folder)$(if $(SWEEP),/sweeps/$(SWEEP))' --name '$(NAME)'
 
 figures: setup ## every figure and the verdict anew from the release FROM, without training, into results/redrawn/NAME
 	@$(in_venv) python -m pjap_bench redraw --release '$(FROM)'
@@ -122,7 +131,7 @@ images: setup ## build the pinned images and compare them with containers/images
 	@$(in_venv) python containers/$(if $(FROM),publish.py pull $(FROM) $(if $(IMAGES),--images $(IMAGES)),build.py $(IMAGES) $(if $(filter yes,$(PIN)),--pin) $(if $(filter apptainer,$(RUNTIME)),,--oci))
 
 publish: setup ## push the images, and results/SCALE where it is there, to the registry or OCI layout that TO names
-	@$(in_venv) python containers/publish.py push '$(TO)' $(addprefix --results ,$(wildcard results/$(SCALE)))
+	@$(in_venv) python containers/publish.py push '$(TO)' $(addprefix --results ,$(wildcard $(folder)))
 
 apptainer: ## an apptainer of this project's own, on a Debian 12 (as root)
 	@containers/get_apptainer.sh

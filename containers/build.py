@@ -55,7 +55,7 @@ def main() -> int:
         elif given.if_needed:
             build_if_needed(given.if_needed, given.runtime)
         else:
-            build_all(given.images or _usual(), given.pin, given.oci)
+            build_all(given.images or containers.usual(), given.pin, given.oci)
     except BenchError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
@@ -69,8 +69,8 @@ def build_if_needed(mode: str, runtime: str) -> None:
     """
     if mode == "off" or containers.find_runtime(runtime) is None:
         return
-    missing = containers.missing_images(runtime, _usual())
-    if not missing or (mode == "auto" and (_missing_tools() or not _may_unpack())):
+    missing = containers.missing_images(runtime, containers.usual())
+    if not missing or (mode == "auto" and (_missing_tools() or not containers.may_unpack())):
         return
     print(f"images: building {' and '.join(missing)} once, some minutes (CONTAINERS=off does without) ...", file=sys.stderr)
     build_all(missing, pin=False, oci=runtime != "apptainer")
@@ -87,7 +87,7 @@ def build_all(names: list[str], pin: bool, oci: bool) -> None:
     if missing := _missing_tools():
         packages = " ".join(sorted(set(missing)))
         raise BenchError(f"needs {packages}", where="images", do=f"apt-get install {packages}")
-    if not _may_unpack():
+    if not containers.may_unpack():
         raise BenchError(
             "only root may unpack a root file system here: users have no namespaces of their own",
             where="images",
@@ -367,16 +367,8 @@ def _tools() -> dict[str, str]:
     return dict(line.split(" ") for line in said.splitlines())
 
 
-def _usual() -> list[str]:
-    return [name for name, entry in files.read_yaml(containers.DEFINITIONS)["images"].items() if not entry.get("optional")]
-
-
 def _missing_tools() -> list[str]:
     return [package for program, package in containers.BUILDERS.items() if not shutil.which(program)]
-
-
-def _may_unpack() -> bool:
-    return os.geteuid() == 0 or not subprocess.run(["unshare", "--map-auto", "--user", "true"], capture_output=True).returncode
 
 
 @contextlib.contextmanager
@@ -384,6 +376,8 @@ def _one_at_a_time() -> Iterator[None]:
     containers.BUILT.mkdir(exist_ok=True)
     with open(containers.BUILT / ".lock", "w") as file:
         fcntl.flock(file, fcntl.LOCK_EX)
+        for left in containers.BUILT.glob(".building-*"):  # by a build that was killed
+            shutil.rmtree(left, ignore_errors=True)
         yield
 
 

@@ -58,17 +58,19 @@ for package in "$work"/packages/*.deb; do
 done
 
 # Programs find their libraries by absolute paths: moved, the project needs `make apptainer` again.
-rm -rf "$prefix"
-mv "$work/root" "$prefix"
+root=$work/root
 lib=$prefix/usr/lib/x86_64-linux-gnu
-for binary in "$program" "$lib/apptainer/bin/starter"; do
+for binary in "$root/usr/bin/apptainer" "$root/usr/lib/x86_64-linux-gnu/apptainer/bin/starter"; do
     patchelf --set-interpreter "$lib/ld-linux-x86-64.so.2" --force-rpath --set-rpath "$lib:/usr/lib/x86_64-linux-gnu" "$binary"
 done
-for folder in "$prefix/usr" "$prefix/usr/lib"; do
+for folder in "$root/usr" "$root/usr/lib"; do
     ln -sfn "$prefix/etc" "$folder/etc"
     ln -sfn "$prefix/var" "$folder/var"
 done
-mkdir -p "$prefix/var/lib/apptainer/mnt/session"
+mkdir -p "$root/var/lib/apptainer/mnt/session"
 # Where root itself lacks a capability (a virtual machine), it cannot give all of them to root inside.
-sed -i 's/^root default capabilities = full/root default capabilities = no/' "$prefix/etc/apptainer/apptainer.conf"
+sed -i 's/^root default capabilities = full/root default capabilities = no/' "$root/etc/apptainer/apptainer.conf"
+# Under its name only when it is whole.
+rm -rf "$prefix"
+mv "$root" "$prefix"
 "$program" --version

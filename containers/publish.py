@@ -35,7 +35,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("direction", choices=("push", "pull"))
     parser.add_argument("place", help="docker://HOST/PATH, or oci:FOLDER for an archive on disk")
-    parser.add_argument("--images", nargs="+", help="default: all that are pinned")
+    parser.add_argument("--images", nargs="+", help="default: all that are not optional; push: and optional ones that are here")
     parser.add_argument("--results", type=Path, nargs="*", default=[], help="folders of results, pushed too")
     given = parser.parse_args()
     try:
@@ -43,7 +43,7 @@ def main() -> int:
             raise BenchError(f"'{given.place}' is no place", where="publish", do="name docker://HOST/PATH or oci:FOLDER")
         if not shutil.which("skopeo"):
             raise BenchError("needs skopeo", where="publish", do="apt-get install skopeo")
-        names = given.images or list(containers.locked()["images"])
+        names = given.images or usual(given.direction)
         if given.direction == "pull":
             for name in names:
                 pull(given.place, name)
@@ -56,6 +56,16 @@ def main() -> int:
         print(f"error: {error}", file=sys.stderr)
         return 2
     return 0
+
+
+def usual(direction: str) -> list[str]:
+    """The images that are meant where none is named: all that the workflow needs, and to push optional ones that are here."""
+
+    def here(name: str) -> bool:
+        return direction == "push" and (containers.ROOT / containers.file_of(name)).exists()
+
+    needed = containers.usual()
+    return [name for name in containers.locked()["images"] if name in needed or here(name)]
 
 
 def push_image(place: str, name: str) -> None:

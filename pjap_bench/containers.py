@@ -9,6 +9,7 @@ import hashlib
 import json
 import os
 import platform
+import shlex
 import shutil
 import subprocess
 from pathlib import Path
@@ -65,6 +66,11 @@ def locked() -> dict[str, Any]:
     if not isinstance(lock, dict) or not isinstance(lock.get("images"), dict):
         raise BenchError("is not a lock of images", where=LOCK, do="restore it with `git checkout containers/images.lock.yaml`")
     return lock
+
+
+def usual() -> list[str]:
+    """The images that are meant where none is named: all that are not optional."""
+    return [name for name, entry in files.read_yaml(DEFINITIONS)["images"].items() if not entry.get("optional")]
 
 
 @functools.cache
@@ -124,7 +130,7 @@ def verify(name: str, runtime: str) -> None:
         raise BenchError(
             f"the image '{name}' was pinned from other locks or another {DEFINITIONS.name} than stand here",
             where=LOCK,
-            do="pin it anew: make images PIN=yes",
+            do=f"pin it anew: {to_build('apptainer', [name])} PIN=yes",
         )
     if platform.machine() != lock["architecture"]:
         raise BenchError(
@@ -134,7 +140,7 @@ def verify(name: str, runtime: str) -> None:
         )
     path = ROOT / (file_of(name) if runtime == "apptainer" else oci_file_of(name))
     if not path.exists():
-        raise BenchError("this image is pinned and not here", where=path, do=BUILD[runtime])
+        raise BenchError("this image is pinned and not here", where=path, do=to_build(runtime, [name]))
     if runtime == "apptainer":
         found, pinned_as = files.sha256(path), entry["sha256"]
     else:
@@ -143,7 +149,7 @@ def verify(name: str, runtime: str) -> None:
         raise BenchError(
             f"its sha256 is {found}, not the pinned {pinned_as}: it was changed or is cut off",
             where=path,
-            do=f"delete it and build it anew: {BUILD[runtime]}",
+            do=f"delete it and build it anew: {to_build(runtime, [name])}",
         )
     said = _run(
         [str(ADAPTER), "exec", "--home", str(ROOT), str(file_of(name)), "bash", "-c", f"cat {MARKER}"], runtime, f"run {path}"
@@ -210,9 +216,18 @@ def _run(command: list[str], runtime: str, what: str) -> str:
     return ran.stdout
 
 
-#: the command that makes the images, by runtime
-BUILD = {"apptainer": "make images", "podman": "make images RUNTIME=podman", "docker": "make images RUNTIME=docker"}
 _WITHOUT = "see `make doctor`, or do without: containers=off (make: CONTAINERS=off)"
+
+
+def to_build(runtime: str, names: list[str]) -> str:
+    """The command that builds these images: optional ones are built where they are named."""
+    named = "" if set(names) <= set(usual()) else f" IMAGES={shlex.quote(' '.join(names))}"
+    return "make images" + named + ("" if runtime == "apptainer" else f" RUNTIME={runtime}")
+
+
+def may_unpack() -> bool:
+    """Whether this user may unpack a root file system, as a build does."""
+    return os.geteuid() == 0 or not subprocess.run(["unshare", "--map-auto", "--user", "true"], capture_output=True).returncode
 
 
 def find_runtime(name: str) -> str | None:
@@ -257,7 +272,7 @@ def choose(mode: str | bool, runtime: str, names: list[str]) -> tuple[dict[str, 
         do += "".join(f", or runtime={name} (make: RUNTIME={name}), which is here" for name in others)
     elif absent := missing_images(runtime, names):
         missing = f"these images are not on this machine: {', '.join(absent)}"
-        do = BUILD[runtime]
+        do = to_build(runtime, absent)
     else:
         return {name: str(file_of(name)) for name in names}, f"steps run inside the pinned images, by {runtime}"
     if mode == "on":

@@ -1,5 +1,6 @@
 """What this machine has for the workflow, what will be used, what is missing and how to get it (`make doctor`)."""
 
+import importlib.metadata
 import os
 import platform
 import shutil
@@ -31,6 +32,8 @@ def examine(mode: str, runtime: str, cuda: bool = False) -> list[Finding]:
     findings = [*_machine(), *_runtimes(runtime), *_images(runtime, names), *_building(), *_devices(cuda)]
     try:
         chosen, words = containers.choose(mode, runtime, names)
+        if cuda and not chosen and (torch := importlib.metadata.version("torch")).endswith("+cpu"):
+            findings.append(Finding("missing", "torch", f"{torch} in .venv uses no GPU", "make setup TORCH=cuda"))
         broken = [each for each in findings if each.topic == "image" and each.state == "missing"]
         if chosen and broken:
             findings.append(Finding("missing", "so", "the workflow would not start: see the images above"))
@@ -109,7 +112,7 @@ def _images(runtime: str, names: list[str]) -> list[Finding]:
             continue
         pin = f"{name}@sha256:{entry['sha256']}" if entry else name
         if absent:
-            do = containers.BUILD[runtime] if entry else f"make images IMAGES={name} PIN=yes"
+            do = containers.to_build(runtime, [name]) if entry else f"make images IMAGES={name} PIN=yes"
             findings.append(Finding("missing", "image", f"{pin}: not here" if entry else f"{name}: not pinned", do))
         elif not containers.find_runtime(runtime):
             findings.append(Finding("note", "image", f"{pin}: here, and no {runtime} to run it"))
@@ -122,15 +125,18 @@ def _building() -> list[Finding]:
     absent = [package for program, package in containers.BUILDERS.items() if not shutil.which(program)]
     if absent:
         return [Finding("note", "building", f"{' and '.join(absent)} are not here", f"apt-get install {' '.join(absent)}")]
+    if not containers.may_unpack():
+        do = "as root, or with kernel.unprivileged_userns_clone=1 and a line in /etc/subuid for this user"
+        return [Finding("note", "building", "only root may unpack an image here", do)]
     return [Finding("ok", "building", "images can be built here")]
 
 
 def _devices(cuda: bool) -> list[Finding]:
     program = shutil.which("nvidia-smi")
     if program:
-        listed = subprocess.run([program, "--list-gpus"], capture_output=True, text=True, check=False).stdout.strip()
-        if listed:
-            return [Finding("ok", "GPU", line.split(" (UUID")[0]) for line in listed.splitlines()]
+        ran = subprocess.run([program, "--list-gpus"], capture_output=True, text=True, check=False)
+        if ran.returncode == 0 and ran.stdout.strip():
+            return [Finding("ok", "GPU", line.split(" (UUID")[0]) for line in ran.stdout.strip().splitlines()]
     state = "missing" if cuda else "note"
     return [Finding(state, "GPU", "none: training runs on the processor", "jobs={device: cpu}" if cuda else "")]
 

@@ -108,7 +108,7 @@ def real_podman(tmp_path_factory):
 def _need(runtime: str) -> None:
     missing = f"no {runtime}" if containers.find_runtime(runtime) is None else None
     if absent := containers.missing_images(runtime, ["analysis", "train"]):
-        missing = f"no images {absent} for {runtime} ({containers.BUILD[runtime]})"
+        missing = f"no images {absent} for {runtime} ({containers.to_build(runtime, absent)})"
     if missing:
         if os.environ.get(IMAGES_REQUIRED):
             pytest.fail(missing)

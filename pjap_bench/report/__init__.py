@@ -81,7 +81,7 @@ def write_report(results: Path, settings: dict, stamp: dict) -> None:
         BenchError: something that the page shows is missing.
     """
     verdict = read_json(results / "verdict.json")
-    timings, benchmarks = _timings(results, settings), _benchmarks(results)
+    timings, benchmarks = _timings(results, settings), _benchmarks(results, settings)
     datasets = _datasets(results, settings)
     environment = jinja2.Environment(
         loader=jinja2.FileSystemLoader(Path(__file__).parent),
@@ -303,12 +303,19 @@ def _costs(timings: list[dict], benchmarks: list[dict]) -> str:
     return " ".join(said)
 
 
-def _benchmarks(results: Path) -> list[dict]:
-    """Seconds, largest resident memory (MB) and processor seconds of every job that Snakemake benchmarked."""
+def _benchmarks(results: Path, settings: dict) -> list[dict]:
+    """Seconds, largest resident memory (MB) and processor seconds of every job that Snakemake benchmarked.
+
+    Files of figures, datasets and stacks that are no longer part of the result lie beside, and are left out.
+    """
+    in_use = {"", *figures.FIGURES, *_dataset_names(results, settings)}
+    in_use |= {path.parent.relative_to(results / "runs").as_posix() for path in _of_every_stack(results, settings, "run.json")}
     rows = []
     for path in sorted((results / "benchmarks").rglob("*.tsv")):
-        table = pd.read_csv(path, sep="\t", na_values=["-"])
         name = path.relative_to(results / "benchmarks").with_suffix("").as_posix()
+        if name.partition("/")[2] not in in_use:
+            continue
+        table = pd.read_csv(path, sep="\t", na_values=["-"])
         for row in table.to_dict("records"):
             measured = {"seconds": row["s"], "memory": row.get("max_rss"), "processor": row.get("cpu_time")}
             rows.append({"job": name} | measured)

@@ -67,6 +67,13 @@ def runtime(tmp_path, monkeypatch):
     return make
 
 
+def make_optional(name: str) -> None:
+    """Makes an image of the small project one that is built only where it is named."""
+    definitions = yaml.safe_load(containers.DEFINITIONS.read_text())
+    definitions["images"][name] = definitions["images"][name] | {"optional": True}
+    containers.DEFINITIONS.write_text(yaml.safe_dump(definitions))
+
+
 def marker(name: str) -> str:
     """What an image's marker says."""
     return json.dumps({"name": name, "definition": containers.definition(name)})

@@ -2,6 +2,9 @@
 
 import io
 import json
+import os
+import platform
+import shutil
 import subprocess
 import sys
 import tarfile
@@ -86,6 +89,36 @@ def test_without_the_tools(monkeypatch):
         build.build_if_needed("on", "apptainer")
 
 
+def test_what_a_killed_build_left_is_removed(project):
+    (containers.BUILT / ".building-x" / "root").mkdir(parents=True)
+    with build._one_at_a_time():
+        assert not list(containers.BUILT.glob(".building-*"))
+
+
+@pytest.mark.skipif(os.geteuid() != 0 or platform.machine() != "x86_64", reason="as root, on x86_64")
+@pytest.mark.parametrize(("patches", "whole"), [("exit 0", True), ("exit 1", False)])
+def test_an_apptainer_is_there_when_it_is_whole(tmp_path, patches, whole):
+    folder, programs = tmp_path / "containers", tmp_path / "programs"
+    folder.mkdir()
+    programs.mkdir()
+    shutil.copy(containers.FOLDER / "get_apptainer.sh", folder)
+    unpack = 'mkdir -p "$3"/{etc/apptainer,usr/bin,usr/lib/x86_64-linux-gnu}; : >"$3/etc/apptainer/apptainer.conf"'
+    unpack += '; printf "#!/bin/sh\necho fine\n" >"$3/usr/bin/apptainer"; chmod +x "$3/usr/bin/apptainer"'
+    for name, does in {
+        "apt-get": '[[ "$*" != *indextargets* ]] || echo "http://localhost Debian Debian"; [[ "$*" != *download* ]] || : >a.deb',
+        "dpkg-deb": unpack,
+        "patchelf": patches,
+        "unsquashfs": "exit 0",
+    }.items():
+        (programs / name).write_text(f"#!/bin/bash\n{does}\n")
+        (programs / name).chmod(0o755)
+    environment = os.environ | {"PATH": f"{programs}{os.pathsep}{os.environ['PATH']}"}
+    done = subprocess.run([folder / "get_apptainer.sh"], env=environment, capture_output=True, text=True, check=False)
+    assert (done.returncode == 0) == whole, done.stderr
+    assert (folder / "apptainer/usr/bin/apptainer").exists() == whole
+    assert not list(folder.glob(".apptainer-*"))
+
+
 def test_an_oci_archive_is_whole_and_the_same_every_time(tmp_path):
     tar = tmp_path / "root.tar"
     with tarfile.open(tar, "w") as out:
@@ -112,7 +145,7 @@ def test_an_oci_archive_is_whole_and_the_same_every_time(tmp_path):
 def test_the_lock_is_of_what_stands_here():
     """A changed definition or lock of Python packages needs new pins, before anything runs."""
     lock = containers.locked()
-    usual = build._usual()
+    usual = containers.usual()
     assert set(usual) <= set(lock["images"])
     for name in usual:
         assert lock["images"][name]["definition"] == containers.definition(name)

@@ -12,7 +12,7 @@ import yaml
 
 from pjap_bench import config, containers, doctor
 from pjap_bench.errors import BenchError
-from tests.containers.conftest import marker
+from tests.containers.conftest import make_optional, marker
 
 NAMES = ["analysis", "train"]
 
@@ -52,6 +52,14 @@ def test_without_an_image_auto_goes_on_aloud_and_on_fails(project, runtime):
     assert chosen == {} and "train" in words and "make images" in words
     with pytest.raises(BenchError, match=r"not on this machine: train.*What to do: make images"):
         containers.choose("on", "apptainer", NAMES)
+
+
+def test_an_optional_image_that_is_missing_is_named_to_the_build(project, runtime):
+    runtime()
+    make_optional("train")
+    (project / containers.file_of("train")).unlink()
+    assert "(make images IMAGES=train)" in containers.choose("auto", "apptainer", NAMES)[1]
+    assert containers.to_build("podman", NAMES) == "make images IMAGES='analysis train' RUNTIME=podman"
 
 
 def test_an_image_that_was_never_pinned(project, runtime):
@@ -317,6 +325,24 @@ def test_doctor_says_what_is_missing_and_how_to_get_it(project, runtime):
     said = doctor.words(doctor.examine("auto", "apptainer", cuda=False))
     assert "analysis@sha256:" in said and "here, unchanged, and runs" in said
     assert "MISSING  image" in said and "make images" in said
+
+
+def test_doctor_believes_no_driver_that_fails_and_no_torch_without_cuda(project, runtime, monkeypatch):
+    runtime("nvidia-smi", "echo 'NVIDIA-SMI has failed'; exit 9")
+    assert "MISSING  GPU        none" in doctor.words(doctor.examine("off", "apptainer", cuda=True))
+    runtime("nvidia-smi", "echo 'GPU 0: H100 (UUID: GPU-1)'")
+    for version, missing in (("2.13.0+cpu", True), ("2.13.0", False)):
+        monkeypatch.setattr(doctor.importlib.metadata, "version", lambda name, version=version: version)
+        said = doctor.words(doctor.examine("off", "apptainer", cuda=True))
+        assert "ok       GPU        GPU 0: H100" in said and ("make setup TORCH=cuda" in said) == missing
+
+
+@pytest.mark.parametrize(("may", "said"), [(True, "images can be built here"), (False, "only root may unpack an image here")])
+def test_doctor_says_whether_images_can_be_built(runtime, monkeypatch, may, said):
+    for program in containers.BUILDERS:
+        runtime(program)
+    monkeypatch.setattr(containers, "may_unpack", lambda: may)
+    assert doctor._building()[0].words == said
 
 
 def test_doctor_as_a_command():

@@ -14,7 +14,7 @@ import yaml
 from pjap_bench import config, containers, files
 from pjap_bench.errors import BenchError
 from tests.conftest import IMAGES_REQUIRED
-from tests.containers.conftest import load
+from tests.containers.conftest import load, make_optional
 
 publish = load("publish")
 
@@ -59,6 +59,14 @@ def test_what_is_published_comes_back_with_the_same_bytes(project, registry, tmp
         publish.pull(where, "train")
         assert path.read_bytes() == before
         assert not list(containers.BUILT.glob(".pulling-*"))
+
+
+def test_an_optional_image_is_pushed_where_it_is_here_and_got_where_it_is_named(project):
+    make_optional("train")
+    assert publish.usual("push") == ["analysis", "train"] and publish.usual("pull") == ["analysis"]
+    for name in ("analysis", "train"):
+        (project / containers.file_of(name)).unlink()
+    assert publish.usual("push") == ["analysis"]  # what the workflow needs and is not here is an error
 
 
 def test_other_bytes_than_the_pinned_ones_are_not_taken(project, registry):

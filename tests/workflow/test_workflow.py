@@ -20,12 +20,14 @@ BUILT = ("images", "wheels", "apptainer")  # what `make images` and `make apptai
 SMOKE = ("--cores", "all", "--config", "scale=smoke")
 
 
-def snakemake(folder: Path, *arguments: str, path: Path | None = None) -> subprocess.CompletedProcess:
-    """Runs Snakemake there; programs in the folder `path` come first."""
+def snakemake(
+    folder: Path, *arguments: str, path: Path | None = None, python: Path | str = sys.executable
+) -> subprocess.CompletedProcess:
+    """Runs Snakemake there by that Python; programs in the folder `path` come first."""
     folders = [path, Path(sys.executable).parent, os.environ["PATH"]]
     environment = os.environ | {"PATH": os.pathsep.join(str(each) for each in folders if each)}
     environment.pop("PYTHONPATH", None)
-    command = [sys.executable, "-m", "snakemake", *arguments]
+    command = [python, "-m", "snakemake", *arguments]
     return subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, check=False)
 
 
@@ -153,6 +155,16 @@ def test_a_changed_setting_reruns_what_depends_on_it(finished):
     assert plan["compute_statistics"] == 1
 
 
+def test_a_changed_setting_of_the_paper_alone_rewrites_the_report_that_quotes_it(finished):
+    path = finished / "workflow/config/paper.yaml"
+    kept = path.read_text()
+    try:
+        path.write_text(kept.replace("batch: 64", "batch: 48", 1))
+        assert planned(finished) == {"write_report": 1}
+    finally:
+        path.write_text(kept)
+
+
 def test_a_lost_file_is_made_again_with_the_same_bytes(finished):
     target = finished / "results/smoke/runs/good/maddpg_cql+maddpg_cql_pjap/seeds-0-0/metrics.csv"
     before = {path.name: files.sha256(path) for path in target.parent.iterdir() if path.name != "timing.json"}
@@ -259,6 +271,15 @@ def test_versions_agree():
 
     citation = files.read_yaml(config.ROOT / "CITATION.cff")
     assert citation["version"] == pjap_bench.__version__
+
+
+def test_the_name_of_the_folder_is_no_shell_code(tmp_path):
+    folder = copy_tree(tmp_path / "a $(touch PWNED) {b}'s")
+    (folder / ".venv").symlink_to(sys.prefix)
+    python = folder / ".venv" / Path(sys.executable).relative_to(sys.prefix)
+    done = snakemake(folder, "results/smoke/configuration.json", *SMOKE, python=python)
+    assert done.returncode == 0, done.stderr[-2000:]
+    assert not (folder / "PWNED").exists()
 
 
 def test_snakemakes_own_report(finished):

@@ -45,7 +45,9 @@ containers.hand_down(IMAGES, RUNTIME, outside_of_the_project(), gpu=SETTINGS["jo
 if IMAGES:
     shell.prefix(f"set -euo pipefail; export {containers.PINNED}=1; ")
 else:
-    shell.prefix(f'set -euo pipefail; export PATH="{Path(sys.executable).parent}:$PATH"; ')
+    # Snakemake formats a prefix.
+    programs = shlex.quote(str(Path(sys.executable).parent)).replace("{", "{{").replace("}", "}}")
+    shell.prefix(f'set -euo pipefail; export PATH={programs}:"$PATH"; ')
 
 
 onstart:

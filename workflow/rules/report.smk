@@ -1,3 +1,6 @@
+PAPER = configuration.load("paper")
+
+
 # One self-contained page: verdicts, figures, provenance, timings.
 rule write_report:
     input:
@@ -32,6 +35,8 @@ rule write_report:
         runtime=10,
     params:
         settings=json.dumps(EVALUATED),
+        # what the list of deviations reads of paper.yaml
+        paper=json.dumps({key: PAPER[key] for key in ("arms", "experiments", "presets", "training")}),
         label=LABEL,
         results=lambda wildcards: RESULTS,
         code=code("report"),
