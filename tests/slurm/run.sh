@@ -95,7 +95,7 @@ settings=(--config scale=smoke "results=$results" containers=on)
 say "a training job that needs more than its minute ..."
 stack=$results/smoke/runs/good/behaviour_cloning/seeds-0-1
 long=('training={log_every: 1000, evaluation: {every: 20000}}' 'jobs={checkpoint_every: 1000}' 'experiments={good: {updates: UPDATES}}')
-updates=${TEST_SLURM_UPDATES:-60000}
+updates=${TEST_SLURM_UPDATES:-90000}
 began=$SECONDS
 "${snakemake[@]}" --jobs 2 --set-resources train:runtime=1 --default-resources slurm_partition=main mem_mb=1000 runtime=5 \
     "${settings[@]}" "${long[@]/UPDATES/$updates}" -- "$stack/run.json" >"$work/limited.log" 2>&1 || {
