@@ -2,7 +2,8 @@
 
 import json
 import math
-from collections.abc import Iterable
+import operator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -51,23 +52,25 @@ def load(scale: str, overrides: dict[str, Any] | None = None) -> dict[str, Any]:
     if overrides:
         plain, configuration = configuration, merge(configuration, _typed(overrides))
         _check(configuration, "--config")
-        changed = [key for key in _differing(plain, configuration) if key.partition(".")[0] not in _HOW]
+        changed = [key for key in differing(plain, configuration) if key.partition(".")[0] not in _HOW]
         if changed:
             named = ", ".join(changed[:6]) + (f" and {len(changed) - 6} more" if len(changed) > 6 else "")
             configuration["regime"] += f"; changed on the command line: {named}"
     return configuration
 
 
-def _differing(one: dict, other: dict, before: str = "") -> list[str]:
-    """The keys, with dots, whose values differ."""
-    found = []
-    for key in one | other:
-        first, second = one.get(key), other.get(key)
-        if isinstance(first, dict) and isinstance(second, dict):
-            found += _differing(first, second, f"{before}{key}.")
-        elif first != second:
-            found.append(f"{before}{key}")
-    return found
+def differing(one: Any, other: Any, same: Callable[[Any, Any], bool] = operator.eq, at: str = "") -> Iterator[str]:
+    """Where two values of plain data differ, as keys with dots; `same` compares what has no keys."""
+    if isinstance(one, dict) and isinstance(other, dict):
+        pairs = {key: (one.get(key, ...), other.get(key, ...)) for key in sorted(one.keys() | other.keys())}
+    elif isinstance(one, list) and isinstance(other, list) and len(one) == len(other):
+        pairs = dict(enumerate(zip(one, other, strict=True)))
+    else:
+        if not same(one, other):
+            yield at
+        return
+    for key, pair in pairs.items():
+        yield from differing(*pair, same, f"{at}.{key}" if at else str(key))
 
 
 def merge(base: Any, overlay: Any) -> Any:
@@ -268,7 +271,7 @@ def _changed(configuration: dict[str, Any], plain: dict[str, Any], dataset: str)
     own, expected = ({**each["experiments"][dataset], **each["datasets"]} for each in (configuration, plain))
     found = {key for key in ("updates", "seeds", "episodes_at_most") if own[key] < expected[key]}
     for arm in set(own["arms"]) & set(expected["arms"]):
-        found.update(_differing(*(training_settings(each, dataset, arm) for each in (configuration, plain))))
+        found.update(differing(*(training_settings(each, dataset, arm) for each in (configuration, plain))))
     more = {"updates"} if own["updates"] > expected["updates"] else set()
     return sorted(found - {"precision"} - more)  # what a GPU rounds is not another regime, nor is training for longer
 

@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from pjap_bench import files
+from pjap_bench import config, files
 from pjap_bench.errors import BenchError
 from pjap_bench.releases import contents, manifest
 from pjap_bench.statistics import summary, sweep, verdict
@@ -82,7 +82,7 @@ def content_difference(first: Path, second: Path) -> str:
         one, other = (files.read_json(path) for path in (first, second))
         if isinstance(one, dict) and isinstance(other, dict):
             one, other = ({key: each[key] for key in each if key != "stamp"} for each in (one, other))
-        return next((path or "all of it" for path in _differing(one, other)), "")
+        return next((path or "all of it" for path in config.differing(one, other, _same)), "")
     one, other = (_read_csv(path) for path in (first, second))
     if list(one.columns) != list(other.columns) or len(one) != len(other):
         return f"{len(one)} rows of {', '.join(one.columns)}; {len(other)} of {', '.join(other.columns)}"
@@ -247,7 +247,8 @@ def _notes(one: dict, other: dict) -> Iterator[str]:
                 stages.setdefault(pair, []).append(stage)
         if stages:
             yield f"the {name} differ: " + "; ".join(f"{', '.join(of)} ({' -> '.join(pair)})" for pair, of in stages.items())
-    settings = [path for path in _differing(one["configuration"], other["configuration"]) if path not in ("scale", "regime")]
+    paths = config.differing(one["configuration"], other["configuration"], _same)
+    settings = [path for path in paths if path not in ("scale", "regime")]
     if settings:
         more = f" and {len(settings) - SETTINGS_AT_MOST} more" if len(settings) > SETTINGS_AT_MOST else ""
         yield f"the settings differ ({contents.CONFIGURATION}): {', '.join(settings[:SETTINGS_AT_MOST])}{more}"
@@ -257,19 +258,10 @@ def _notes(one: dict, other: dict) -> Iterator[str]:
         yield f"the data differ: {', '.join(different)}"
 
 
-def _differing(one, other, at: str = "") -> Iterator[str]:
-    """Where two values of plain JSON differ, as paths with dots; numbers by the tolerance."""
-    if isinstance(one, dict) and isinstance(other, dict):
-        pairs = {key: (one.get(key, ...), other.get(key, ...)) for key in sorted(one.keys() | other.keys())}
-    elif isinstance(one, list) and isinstance(other, list) and len(one) == len(other):
-        pairs = dict(enumerate(zip(one, other, strict=True)))
-    else:
-        numbers = type(one) in (int, float) and type(other) in (int, float)
-        if not (math.isclose(one, other, rel_tol=RELATIVE, abs_tol=ABSOLUTE) if numbers else one == other):
-            yield at
-        return
-    for key, pair in pairs.items():
-        yield from _differing(*pair, f"{at}.{key}" if at else str(key))
+def _same(one, other) -> bool:
+    """Of plain values; numbers by the tolerance."""
+    numbers = type(one) in (int, float) and type(other) in (int, float)
+    return math.isclose(one, other, rel_tol=RELATIVE, abs_tol=ABSOLUTE) if numbers else one == other
 
 
 def _claims(first: dict, second: dict) -> Iterator[dict]:

@@ -6,9 +6,9 @@ Definitions, the same everywhere:
 - distance_selected: the distance on the fixed uniform sample, weighted by PJAP's formula: what PJAP's selection alone would
   make of a run's distance, also of a run that samples uniformly.
 - distance_*, effective_sample_size, share:POLICY of a run: mean over the last fifth of its logged rows.
-- Dataset 'all': aggregates, probability of improvement and profiles over all datasets of the results, of arms that were trained
-  on each. Strata of the bootstrap are the datasets; aggregates pool the runs (as rliable does), the
-  probability of improvement is the mean over datasets.
+- Dataset 'all': aggregates, probability of improvement and profiles over all datasets of the results, of arms that were
+  trained on each. Strata of the bootstrap are the datasets; aggregates pool the runs (as rliable does), the probability of
+  improvement is the mean over datasets.
 - Profile: the share of runs whose normalised final return lies above a threshold.
 - Normalisation 'raw': as measured. 'reference': 0 = random policy, 1 = the dataset's mean return. 'paper': 0 and 1 are
   the smallest and largest evaluation (mean over its episodes) of all runs of exactly the paper's two arms on a dataset.
