@@ -72,6 +72,9 @@ endif
 ifneq ($(words $(RUNTIME)) $(filter $(RUNTIME),apptainer podman docker),1 $(RUNTIME))
   $(error RUNTIME='$(RUNTIME)'; use apptainer (the default), podman or docker)
 endif
+ifneq ($(filter-out yes,$(PIN)),)
+  $(error PIN='$(PIN)'; use yes, or nothing)
+endif
 ifneq ($(filter-out cpu cuda,$(TORCH)),)
   $(error TORCH='$(TORCH)' is not a build of torch; use TORCH=cpu (the default) or TORCH=cuda)
 endif

@@ -60,7 +60,7 @@ def load(
         masked: positions of an observation that the policy never sees.
 
     Raises:
-        BenchError: missing, truncated, another hash, or weights of another shape.
+        BenchError: missing, truncated, another hash, weights of another shape or that are not finite.
     """
     found = files.sha256(path)
     if sha256 is not None and found != sha256:
@@ -89,6 +89,9 @@ def load(
             where=path,
             do="use a policy trained in this environment",
         )
+    broken = [name for name, tensor in tensors.items() if not np.isfinite(tensor).all()]
+    if broken:
+        raise BenchError(f"{broken[0]} holds numbers that are not finite", where=path, do="train the policy anew")
     return BehaviourPolicy([tensors[f"weight_{i}"] for i in layers], [tensors[f"bias_{i}"] for i in layers], masked, metadata)
 
 

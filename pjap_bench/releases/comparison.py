@@ -152,8 +152,7 @@ def _verdict(folder: Path) -> dict:
         do = "name a folder such as results/quick or pinned/NAME, and finish it: make reproduce"
         raise BenchError("there are no finished results here: no verdict.json", where=folder, do=do)
     found = files.read_json(path)
-    if not isinstance(found, dict) or not {"stamp", "scale", "limits", "counts", "claims"} <= set(found):
-        raise BenchError("is no verdict", where=path, do="run the verdict step again")
+    config.validate(found, "verdict", path)
     return found
 
 

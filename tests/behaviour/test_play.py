@@ -124,6 +124,15 @@ def test_tensors_that_are_no_policys(tmp_path, kind, shape, message):
         policies.load(tmp_path / "policy.safetensors", sha256=None, agents=3, observation=11, action=1, masked=())
 
 
+@pytest.mark.parametrize("value", [np.nan, -np.inf])
+def test_a_weight_that_is_not_finite(tmp_path, value):
+    weights, biases = arrays(ThreeAgentHopper, (5,))
+    biases[0][2, 4] = value
+    policies.save(tmp_path / "policy.safetensors", weights, biases, {})
+    with pytest.raises(BenchError, match="bias_0 holds numbers that are not finite"):
+        policies.load(tmp_path / "policy.safetensors", sha256=None, agents=3, observation=11, action=1, masked=())
+
+
 def test_the_same_policy_is_the_same_file(tmp_path):
     weights, biases = arrays(ThreeAgentHopper, (5,))
     metadata = {"settings": '{"a": "\u00e9"}', "level": "3", "seed": "1", "updates": "7", "upright": "1.0"}

@@ -31,6 +31,25 @@ def worded(lines):
     return [lines[0], ",".join([*cells[:5], "much", *cells[6:]]), *lines[2:]]
 
 
+def claim_of(results, key, **to):
+    """The first claim loses a key, or has another value of it."""
+    _replace(results, lambda claims: claims[0], key, **to)
+
+
+def estimate_of(results, key, **to):
+    """The same with its first number."""
+    _replace(results, lambda claims: claims[0]["estimates"][0], key, **to)
+
+
+def _replace(results, chosen, key, **to):
+    found = files.read_json(results / "verdict.json")
+    part = chosen(found["claims"])
+    del part[key]
+    if to:
+        part[key] = to["value"]
+    files.write_json(results / "verdict.json", found)
+
+
 def edit(path, query, **changes):
     """Adds to numbers of the rows of a table that fit."""
     table = pd.read_csv(path)
@@ -199,7 +218,11 @@ def test_the_command(pinned, results, tmp_path, capsys):
     ("damage", "message"),
     [
         (lambda results: (results / "verdict.json").unlink(), "no finished results here: no verdict.json"),
-        (lambda results: (results / "verdict.json").write_text("[]"), r"verdict\.json: is no verdict"),
+        (lambda results: (results / "verdict.json").write_text("[]"), r"verdict\.json: key '\(top level\)'"),
+        (lambda results: claim_of(results, "status"), r"verdict\.json: key 'claims\.0\.status' is missing"),
+        (lambda results: claim_of(results, "reason", value=1), r"verdict\.json: key 'claims\.0\.reason'"),
+        (lambda results: estimate_of(results, "n"), r"verdict\.json: key 'claims\.0\.estimates\.0\.n' is missing"),
+        (lambda results: estimate_of(results, "low", value="-1"), r"verdict\.json: key 'claims\.0\.estimates\.0\.low'"),
         (lambda results: (results / "statistics.csv").unlink(), r"statistics\.csv: cannot be read"),
         (lambda results: (results / "curves.csv").write_text(""), r"curves\.csv: cannot be read"),
         (lambda results: (results / "curves.csv").write_text("a,b\n"), r"curves\.csv: columns are"),

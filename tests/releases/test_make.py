@@ -52,6 +52,7 @@ def test_a_target_runs_its_command(words, command):
         (["verdict", "SWEEP=samplers"], "SWEEP='samplers' is for make sweep and make pin"),
         (["images", "FROM=oci:there", "RUNTIME=podman"], "leave out PIN and RUNTIME, or FROM"),
         (["images", "FROM=oci:there", "PIN=yes"], "leave out PIN and RUNTIME, or FROM"),
+        (["images", "PIN=true"], "PIN='true'; use yes, or nothing"),
         (["reproduce", "PROFILE=slrum"], "PROFILE='slrum' is no profile; use one of: default kubernetes slurm"),
         (["pin", "NAME=first", 'CONFIG="results=my folder"'], "without a blank: 'my folder/quick'"),
         (["reproduce", "SCLAE=smoke"], "'SCLAE=smoke' is no setting of make (make help lists them, for example SCALE=smoke)"),
