@@ -98,10 +98,10 @@ DOWNLOADS = f"{SETTINGS['results']}/downloads"
 ARCHIVES = fetch.downloads(CARDS)
 
 
-def mixed_files(wildcards):
-    """The file of each dataset that a mixture takes of, once."""
+def mixed_files(wildcards, kind):
+    """The file of that kind of each dataset that a mixture takes of, once."""
     names = dict.fromkeys(part.dataset for part in cards.parts(CARDS[wildcards.dataset]))
-    return expand("{results}/datasets/{part}.h5", results=RESULTS, part=names)
+    return expand("{results}/datasets/{part}.{kind}", results=RESULTS, part=names, kind=kind)
 
 
 def cards_of(dataset):

@@ -34,7 +34,8 @@ rule collect_dataset:
 
 rule mix_dataset:
     input:
-        mixed_files,
+        data=lambda wildcards: mixed_files(wildcards, "h5"),
+        summaries=lambda wildcards: mixed_files(wildcards, "json"),  # beside them
     output:
         data=f"{RESULTS}/datasets/{{dataset}}.h5",
         summary=f"{RESULTS}/datasets/{{dataset}}.json",
@@ -55,7 +56,7 @@ rule mix_dataset:
         label=SCALE_LABEL,
         code=code("datasets.collection"),
     shell:
-        "python -m pjap_bench mix --dataset {wildcards.dataset} --parts {input:q}"
+        "python -m pjap_bench mix --dataset {wildcards.dataset} --parts {input.data:q}"
         " --label {params.label:q} --output {output.data:q} 2>&1 | tee {log:q}"
 
 

@@ -8,7 +8,7 @@ FIGURE_DATA = {
     },
     **{name: [f"{RESULTS}/games/robustness.csv"] for name in ("robustness", "robustness_beyond")},
     "figure6": [*STATISTICS, *SUMMARIES],
-    "comparisons": STATISTICS,
+    "comparisons": [*STATISTICS, *SUMMARIES],
 }
 if unlisted := FIGURE_DATA.keys() ^ figures.FIGURES.keys():
     raise BenchError(
@@ -39,7 +39,7 @@ rule draw_figure:
     params:
         label=LABEL,
         settings=lambda wildcards: json.dumps(EVALUATED if wildcards.figure in figures.OF_STATISTICS else {}),
-        results=lambda wildcards: RESULTS,
+        results=subpath(output.png, ancestor=2),
         code=lambda wildcards: code(f"figures.{wildcards.figure}"),
     shell:
         "python -m pjap_bench draw --figure {wildcards.figure} --label {params.label:q} --results {params.results:q}"
@@ -67,7 +67,7 @@ rule draw_dataset:
         runtime=10,
     params:
         label=SCALE_LABEL,
-        results=lambda wildcards: RESULTS,
+        results=subpath(output.png, ancestor=2),
         code=code("figures.dataset"),
     shell:
         "python -m pjap_bench draw-dataset --dataset {wildcards.dataset} --label {params.label:q}"
@@ -92,7 +92,7 @@ rule draw_claims:
         runtime=10,
     params:
         label=LABEL,
-        results=lambda wildcards: RESULTS,
+        results=subpath(output[0], ancestor=3),
         code=code("figures.claims"),
     shell:
         "python -m pjap_bench draw-claims --label {params.label:q} --results {params.results:q} 2>&1 | tee {log:q}"

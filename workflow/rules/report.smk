@@ -38,7 +38,7 @@ rule write_report:
         # what the list of deviations reads of paper.yaml
         paper=json.dumps({key: PAPER[key] for key in ("arms", "experiments", "presets", "training")}),
         label=LABEL,
-        results=lambda wildcards: RESULTS,
+        results=subpath(output[0], parent=True),
         code=code("report"),
     shell:
         "python -m pjap_bench report --settings {params.settings:q} --label {params.label:q}"

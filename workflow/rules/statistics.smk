@@ -36,7 +36,7 @@ rule compute_statistics:
     params:
         settings=json.dumps(EVALUATED),
         label=LABEL,
-        results=lambda wildcards: RESULTS,
+        results=subpath(output[0], parent=True),
         code=code("statistics.summary"),
     shell:
         "python -m pjap_bench summarise --settings {params.settings:q} --label {params.label:q}"
@@ -64,7 +64,7 @@ rule judge_claims:
     params:
         settings=json.dumps(EVALUATED),
         label=LABEL,
-        results=lambda wildcards: RESULTS,
+        results=subpath(output[0], parent=True),
         code=code("statistics.verdict"),
     shell:
         "python -m pjap_bench judge --claims {input.claims:q} --settings {params.settings:q} --label {params.label:q}"

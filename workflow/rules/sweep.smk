@@ -2,6 +2,7 @@
 rule tabulate_sweep:
     input:
         f"{RESULTS}/scores.csv",
+        SUMMARIES,
     output:
         multiext(f"{RESULTS}/", "sweep.csv", "sweep.provenance.json"),
     log:
@@ -17,7 +18,7 @@ rule tabulate_sweep:
     params:
         settings=json.dumps(EVALUATED | {"sweep": SETTINGS["sweep"]}),
         label=LABEL,
-        results=lambda wildcards: RESULTS,
+        results=subpath(output[0], parent=True),
         code=code("statistics.sweep"),
     shell:
         "python -m pjap_bench tabulate-sweep --settings {params.settings:q} --label {params.label:q}"
@@ -50,7 +51,7 @@ rule draw_sweep:
     params:
         settings=json.dumps(EVALUATED),
         label=LABEL,
-        results=lambda wildcards: RESULTS,
+        results=subpath(output[0], parent=True),
         code=code("figures.sweep"),
     shell:
         "python -m pjap_bench draw-sweep --settings {params.settings:q} --label {params.label:q}"

@@ -3,6 +3,13 @@
 # failed job.
 RUN_FILES = ["evaluations.csv", "metrics.csv", "policies.safetensors", "run.json", "timing.json"]
 
+# Asked for where there is one: Kubernetes' executor takes gpu=0 for a GPU, too, and needs its maker.
+GPU = {"gpu": 1, "gpu_manufacturer": "nvidia"} if SETTINGS["jobs"]["device"] == "cuda" else {}
+
+# A pod of Kubernetes keeps checkpoints on the volume with the project's folder, all else goes with it.
+STORAGE = workflow.storage_settings
+KEPT = Path(STORAGE.default_storage_prefix if STORAGE.default_storage_provider == "fs" else "", RESULTS, "checkpoints")
+
 
 rule train:
     input:
@@ -22,9 +29,9 @@ rule train:
         TRAIN
     threads: SETTINGS["jobs"]["threads"] + SETTINGS["jobs"]["evaluators"]
     resources:
+        **GPU,
         mem_mb=4000 + 1000 * SETTINGS["jobs"]["evaluators"],
         runtime=24 * 60,
-        gpu=int(SETTINGS["jobs"]["device"] == "cuda"),
         # Resources and no parameters: what a result does not depend on must not rerun it.
         own_threads=lambda wildcards, threads: max(1, threads - SETTINGS["jobs"]["evaluators"]),
         checkpoint_every=SETTINGS["jobs"]["checkpoint_every"],
@@ -35,7 +42,7 @@ rule train:
         settings=lambda wildcards: json.dumps(arms_settings(wildcards)),
         label=SCALE_LABEL,
         code=code("training"),
-        checkpoints=f"{RESULTS}/checkpoints/{{dataset}}/{{arms}}/seeds-{{seeds}}",
+        checkpoints=f"{KEPT}/{{dataset}}/{{arms}}/seeds-{{seeds}}",
         folder=subpath(output[0], parent=True),
         device=SETTINGS["jobs"]["device"],
     shell:
