@@ -10,7 +10,7 @@ SWEEP ?=
 CONTAINERS ?= auto
 #: RUNTIME      what runs the containers: apptainer (the default), podman or docker
 RUNTIME ?= apptainer
-#: IMAGES       for `make images`: names in containers/images.yaml (default: all that the workflow needs)
+#: IMAGES       for `make images` and `make publish`: names in containers/images.yaml (default: all that the workflow needs)
 IMAGES ?=
 #: PIN          for `make images`: yes writes containers/images.lock.yaml anew instead of comparing with it
 PIN ?=
@@ -92,7 +92,7 @@ $(if $(and $(filter images,$(MAKECMDGOALS)),$(FROM),$(PIN)$(filter-out apptainer
 
 .DEFAULT_GOAL := help
 .PHONY: help setup reproduce sweep verdict pin figures compare cite notebook benchmark images publish apptainer doctor
-.PHONY: verify-reproducible test test-slurm docs lint lock clean
+.PHONY: verify-reproducible test test-slurm test-kubernetes docs lint lock clean
 
 help: ## list the commands and the settings
 	@awk 'BEGIN { FS = ":.*## "; print "make COMMAND [SETTING=VALUE ...]\n\nCommands:" } \
@@ -134,7 +134,7 @@ images: setup ## build the pinned images and compare them with containers/images
 	@$(in_venv) python containers/$(if $(FROM),publish.py pull $(FROM) $(if $(IMAGES),--images $(IMAGES)),build.py $(IMAGES) $(if $(filter yes,$(PIN)),--pin) $(if $(filter apptainer,$(RUNTIME)),,--oci))
 
 publish: setup ## push the images, and results/SCALE where it is there, to the registry or OCI layout that TO names
-	@$(in_venv) python containers/publish.py push '$(TO)' $(addprefix --results ,$(wildcard $(folder)))
+	@$(in_venv) python containers/publish.py push '$(TO)' $(if $(IMAGES),--images $(IMAGES)) $(addprefix --results ,$(wildcard $(folder)))
 
 apptainer: ## an apptainer of this project's own, on a Debian 12 (as root)
 	@containers/get_apptainer.sh
@@ -150,6 +150,9 @@ test: setup ## the tests
 
 test-slurm: setup ## bring up Slurm on this machine, run the scale smoke on it inside the images, take it down (root)
 	@$(in_venv) tests/slurm/run.sh
+
+test-kubernetes: setup ## run the scale smoke as pods of a stand-in of Kubernetes, which are podman containers
+	@$(in_venv) tests/kubernetes/run.sh
 
 docs: ## build the documentation site into site/, with a virtual environment of its own; a warning is an error
 	@workflow/environment/set_up_docs.sh

@@ -172,6 +172,7 @@ def fetch_wheels(name: str) -> None:
         wheels = _wheels(lock)
         wheels.mkdir(parents=True, exist_ok=True)
         download = [*_PIP, "download", "--quiet", "--no-deps", "--require-hashes", "--only-binary", ":all:"]
+        download += _from_source(name)
         download += ["--dest", str(wheels), "--find-links", str(wheels), "-r", str(containers.ROOT / lock)]
         if not lock.endswith("torch-cpu.txt"):
             _run(download, do="look at what pip says: it needs a package index that answers")
@@ -179,6 +180,12 @@ def fetch_wheels(name: str) -> None:
         # As in workflow/environment/set_up.sh: a folder that pip is set to may have torch's CPU build, else PyTorch's own index.
         if subprocess.run([*download, "--no-index"], capture_output=True, check=False).returncode:
             _run([*download, "--index-url", TORCH_INDEX], do=f"needs {TORCH_INDEX}, or a mirror: TORCH_INDEX=https://...")
+
+
+def _from_source(name: str) -> list[str]:
+    """pip's options for packages that are built, with the setuptools that build.txt locks for .venv."""
+    packages = _image(name).get("from_source", [])
+    return ["--no-build-isolation", "--no-binary", ",".join(packages)] if packages else []
 
 
 def _wheels(lock: str) -> Path:
@@ -252,6 +259,7 @@ def fill(root: Path, name: str) -> None:
     for lock in entry["python"]:
         install = [*_PIP, "install", "--quiet", "--no-index", "--find-links", str(_wheels(lock)), "--no-deps", "--require-hashes"]
         install += ["--no-compile", "--no-warn-script-location", "--root-user-action=ignore", "--upgrade"]
+        install += _from_source(name)
         _run([*install, "--target", str(site), "-r", str(containers.ROOT / lock)], env=os.environ | alone)
     # Scripts name the Python that installed them, and the records of them their hashes; steps call modules.
     shutil.rmtree(site / "bin", ignore_errors=True)
@@ -265,6 +273,10 @@ def fill(root: Path, name: str) -> None:
             if path.is_dir():  # not one inside another that is gone
                 shutil.rmtree(path)
     (root / "usr/local/bin/python").symlink_to("/usr/bin/python3")
+    for program, content in entry.get("programs", {}).items():
+        path = root / "usr/local/bin" / program
+        path.write_text(content)
+        path.chmod(0o755)
     marker = root / containers.MARKER.relative_to("/")
     marker.write_text(json.dumps({"name": name, "definition": containers.definition(name)}) + "\n")
 

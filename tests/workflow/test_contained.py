@@ -1,5 +1,6 @@
 """The workflow and its images: nothing runs outside of them in silence."""
 
+import re
 import shutil
 from pathlib import Path
 
@@ -57,15 +58,32 @@ def test_a_runtime_that_runs_things_outside(tree, tmp_path):
     assert "runs outside of any" in log + done.stdout + done.stderr
 
 
-@pytest.mark.parametrize("profile", [["slurm"], ["kubernetes", "--container-image", "none", "--default-storage-prefix", "."]])
-def test_a_cluster_can_be_planned(tree, profile):
-    """With every job's resources; the Slurm executor itself is what `make test-slurm` runs."""
-    name, *options = profile
-    settings = ("--config", "scale=smoke", "containers=off", "results=none")
-    done = snakemake(tree, "-n", "--workflow-profile", f"profiles/{name}", *options, *settings)
+def planned(tree, profile, *options, **told):
+    """What a dry run says, with every job's resources and command."""
+    settings = ("--config", "scale=smoke", "containers=off", "results=none", *(f"{key}={value}" for key, value in told.items()))
+    done = snakemake(tree, "-n", "-p", "--workflow-profile", f"profiles/{profile}", *options, *settings)
     assert done.returncode == 0, done.stdout[-2000:] + done.stderr[-2000:]
     train = done.stdout.split("rule train:")[1]
     assert "runtime=1440" in train and "mem_mb=4000" in train
+    return done.stdout
+
+
+def test_a_slurm_cluster_can_be_planned(tree):
+    """The executor itself is what `make test-slurm` runs."""
+    assert "gpu" not in planned(tree, "slurm")
+    assert "gpu=1" in planned(tree, "slurm", jobs="{device: cuda}")
+
+
+def test_a_kubernetes_cluster_can_be_planned(tree):
+    """Steps see of the results what storage gives them, and keep checkpoints on the volume; `make test-kubernetes` runs it."""
+    options = ("--container-image", "none", "--default-storage-prefix", str(tree))
+    said = planned(tree, "kubernetes", *options).replace(str(tree), "TREE")
+    commands = re.findall(r"^Shell command: (.*)$", said, re.MULTILINE)
+    assert len(commands) > 20
+    for command in commands:
+        places = set(re.findall(r"[^ '\"]*none/smoke", command))
+        assert places <= {".snakemake/storage/fsTREE/none/smoke", "TREE/none/smoke"}, command
+        assert command.count("TREE/none/smoke/checkpoints") == ("pjap_bench train " in command), command
 
 
 RUN = "smoke/runs/good/behaviour_cloning/seeds-0-1/run.json"
