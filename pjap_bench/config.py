@@ -206,10 +206,12 @@ def swept(configuration: dict[str, Any], name: str) -> dict[str, Any]:
             if not ignored:
                 own = chosen.get("settings", {}) | common | settings
                 arms[f"{arm}__{variant}"] = chosen | {"label": f"{chosen['label']}, {changed['label']}", "settings": own}
+    updates, seeds = experiment["updates"], experiment["seeds"]
+    said = f"{updates} updates, {seeds} seed{'s' * (seeds != 1)}"
     result = configuration | {
         "arms": arms,
         "experiments": {sweep["dataset"]: experiment | {"arms": list(arms)}},
-        "regime": f"sweep {name}: {experiment['updates']} updates, {experiment['seeds']} seeds; else {configuration['regime']}",
+        "regime": f"sweep {name}: {said}; else {configuration['regime']}",
     }
     _check(result, path)
     return result | {"sweep": sweep | {"name": name, "order": list(sweep["variants"])}}  # files of JSON lose it

@@ -74,22 +74,25 @@ def _draw_dataset(
 ) -> None:
     """One dataset from top to bottom: aggregates in both normalisations, distances, returns."""
     arms = len(labels)
-    grid = column.add_gridspec(4, 3, height_ratios=[1.15, 0.55 + 0.3 * arms, 3.2, 2.6])
     normalised = set(tables["scores"].query("normalisation == 'paper'")["arm"])
     published = {arm: label for arm, label in labels.items() if arm in normalised}
+    aggregates = {"reference": (labels, "Normalised by reference: 0 = random policy, 1 = dataset's mean return")}
     if published:
-        axes = [column.add_subplot(grid[0, part]) for part in range(3)]
-        _draw_aggregates(axes, tables, "paper", published, colours)
-        axes[0].annotate(
-            f"{letters[0]}   Final return", (0, 1), (0, 22), xycoords="axes fraction", textcoords="offset points",
-            fontsize=10, fontweight="bold",
-        )  # fmt: skip
-        axes[1].set_xlabel("Normalised as in the paper: min to max over these two arms' evaluations", fontsize=8.5)
-    axes = [column.add_subplot(grid[1, part]) for part in range(3)]
-    _draw_aggregates(axes, tables, "reference", labels, colours)
-    axes[1].set_xlabel("Normalised by reference: 0 = random policy, 1 = dataset's mean return", fontsize=8.5)
+        text = "Normalised as in the paper: min to max over these two arms' evaluations"
+        aggregates = {"paper": (published, text)} | aggregates
+    heights = [1.15, 0.55 + 0.3 * arms][-len(aggregates) :]
+    grid = column.add_gridspec(len(heights) + 2, 3, height_ratios=[*heights, 3.2, 2.6])
+    for row, (normalisation, (shown, text)) in enumerate(aggregates.items()):
+        axes = [column.add_subplot(grid[row, part]) for part in range(3)]
+        _draw_aggregates(axes, tables, normalisation, shown, colours)
+        axes[1].set_xlabel(text, fontsize=8.5)
+        if row == 0:
+            axes[0].annotate(
+                f"{letters[0]}   Final return", (0, 1), (0, 22), xycoords="axes fraction", textcoords="offset points",
+                fontsize=10, fontweight="bold",
+            )  # fmt: skip
 
-    axis = column.add_subplot(grid[2, :])
+    axis = column.add_subplot(grid[-2, :])
     for arm in labels:
         _draw_curve(axis, tables["curves"], arm, "distance_sampled", colours[arm], "-")
         _draw_curve(axis, tables["curves"], arm, "distance_uniform", colours[arm], "--")
@@ -118,7 +121,7 @@ def _draw_dataset(
         short += [Line2D([], [], linestyle="", label=" ")] * (max(arms, len(handles)) - len(short))
     _legend_below(axis, [*arms_shown, *handles])
 
-    axis = column.add_subplot(grid[3, :])
+    axis = column.add_subplot(grid[-1, :])
     for arm in labels:
         _draw_curve(axis, tables["curves"], arm, "evaluation_return", colours[arm], "-")
     for name, text, linestyle in (("random_return", "random policy", ":"), ("dataset_return", "dataset mean", "--")):

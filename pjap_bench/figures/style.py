@@ -43,9 +43,16 @@ SURFACE_MAP = "viridis"
 
 
 def colours_of(arms: Iterable[str]) -> dict[str, str]:
-    """The colour of each arm in all figures; those without one of their own take the spare ones in turn."""
+    """The colour of each arm in all figures; those without one of their own take the spare ones in turn.
+
+    An arm of a sweep, `ARM__VARIANT`, has its arm's colour, where it is the only one.
+    """
+    arms = list(arms)
+    names = [arm.partition("__")[0] for arm in arms]
     spare = itertools.cycle(SPARE_COLOURS)
-    return {arm: COLOURS.get(arm) or next(spare) for arm in arms}
+    return {
+        arm: COLOURS.get(name if names.count(name) == 1 else arm) or next(spare) for arm, name in zip(arms, names, strict=True)
+    }
 
 
 def in_lines(labels: Iterable[str], width: int = 20) -> list[str]:

@@ -116,6 +116,15 @@ def test_arms_without_a_colour_of_their_own_can_be_told_apart():
     assert style.colours_of([*new, "one_more"])["one_more"] == colours[new[0]]
 
 
+def test_an_arm_of_a_sweep_has_its_arms_colour_where_it_is_the_only_one():
+    assert style.colours_of(["maddpg_cql__a", "maddpg_cql_pjap__a"]) == {
+        "maddpg_cql__a": style.COLOURS["maddpg_cql"],
+        "maddpg_cql_pjap__a": style.COLOURS["maddpg_cql_pjap"],
+    }
+    both = style.colours_of(["maddpg_cql__a", "maddpg_cql__b"])
+    assert set(both.values()) == set(style.SPARE_COLOURS[:2])
+
+
 def test_unknown_figures_and_missing_or_broken_data_are_one_clear_error(tmp_path):
     with pytest.raises(BenchError, match="unknown figure 'figure9'"):
         figures.draw("figure9", tmp_path, STAMP)

@@ -319,7 +319,10 @@ def test_figure6_without_the_papers_arms_and_with_one_seed(tmp_path):
     results = fabricate(tmp_path / "quick")
     summarise(results, settings, STAMP)
     figure = figure6.draw(results, STAMP)
-    assert sum(len(column.axes) for column in figure.subfigs) == 5
+    (column,) = figure.subfigs
+    assert len(column.axes) == 5
+    assert any("Final return" in text.get_text() for text in column.axes[0].texts)  # at the top, with no room left above it
+    assert column.axes[0].get_gridspec().nrows == 3
 
 
 def test_figure6_without_a_noise_floor(tmp_path):
