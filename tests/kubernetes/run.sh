@@ -65,7 +65,7 @@ until compgen -G "$results/smoke/checkpoints/good/*/*/*.safetensors" >/dev/null;
     kill -0 $main 2>/dev/null || { tail -n 40 "$work/killed.log" >&2; fail "it ended before its first checkpoint"; }
     sleep 1
 done
-podman kill "$(podman ps --quiet | head -n 1)" >/dev/null
+podman kill "$(podman ps --quiet --filter name=snakejob- | head -n 1)" >/dev/null
 wait $main || { tail -n 40 "$work/killed.log" >&2; fail "it did not go on"; }
 grep -q "resumed at update" "$results"/smoke/logs/train/good/behaviour_cloning/*.log || fail "it began anew"
 say "$(grep -h "resumed at update" "$results"/smoke/logs/train/good/behaviour_cloning/*.log)"

@@ -8,7 +8,8 @@ GPU = {"gpu": 1, "gpu_manufacturer": "nvidia"} if SETTINGS["jobs"]["device"] == 
 
 # A pod of Kubernetes keeps checkpoints on the volume with the project's folder, all else goes with it.
 STORAGE = workflow.storage_settings
-KEPT = Path(STORAGE.default_storage_prefix if STORAGE.default_storage_provider == "fs" else "", RESULTS, "checkpoints")
+VOLUME = STORAGE.default_storage_prefix if STORAGE.default_storage_provider == "fs" else None
+KEPT = Path(VOLUME or "", RESULTS, "checkpoints")
 
 
 rule train:
